@@ -1,0 +1,178 @@
+"""The command line: `python -m pianolstm COMMAND`. One thin function a command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+OUR_SONGS = Path("midi_songs")
+
+
+def songs(args: argparse.Namespace) -> None:
+    """build midi_songs from music21's corpus"""
+    from pianolstm.songs import build_songs
+
+    print(build_songs(args.out))
+
+
+def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
+    from pianolstm.dataset import prepare
+    from pianolstm.parsing import read_folder
+
+    report = read_folder(args.songs, recursive=args.recursive)
+    print(report, file=sys.stderr)
+    return prepare(report.pieces, encoding, vocabulary, chorales_only=not args.all_pieces)
+
+
+def train(args: argparse.Namespace) -> None:
+    """train a network and write its checkpoints"""
+    import torch
+
+    from pianolstm.encoding import ArticleEncoding
+    from pianolstm.model import ArticleLSTM, ModelConfig
+    from pianolstm.training import TrainConfig, article_config, save_checkpoint
+    from pianolstm.training import train as run
+
+    encoding = ArticleEncoding(voicing=args.voicing)
+    data = _dataset(args, encoding)
+    article = args.network == "article"
+    config = article_config() if article else TrainConfig()
+    for name in ("epochs", "steps", "batch", "learning_rate", "seconds", "seed"):
+        if getattr(args, name) is not None:
+            config = replace(config, **{name: getattr(args, name)})
+    hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig.hidden))
+    dropout = args.dropout if args.dropout is not None else (0.3 if article else 0.5)
+    model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout)
+    best = run(data.train, data.valid, data.vocabulary, encoding, model, config, args.out)
+    row = min(best.history, key=lambda h: h["valid_loss"])
+    print(f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
+          f"validation {row['valid_loss']:.3f} nats a token, {args.out}/best.safetensors")  # fmt: skip
+    if args.export:
+        print("half precision:", save_checkpoint(args.export, best, dtype=torch.float16))
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """held-out likelihood of checkpoints beside the baselines"""
+    from pianolstm import evaluation as ev
+    from pianolstm.training import load_checkpoint, shipped
+
+    checkpoints = {
+        name: load_checkpoint(name) if Path(name).suffix else shipped(name)
+        for name in args.checkpoints
+    }
+    first = next(iter(checkpoints.values()))
+    data = _dataset(args, first.encoding, first.vocabulary)
+    held_out, everything = data.test, data.train_all_keys
+    V = len(data.vocabulary)
+    print(f"{sum(len(p) - 1 for p in held_out):,} tokens of {len(held_out)} test pieces, "
+          f"{V} classes, {ev.unknown_share(held_out):.2%} unknown")  # fmt: skip
+    print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
+    print(f"{'unigram':<28}{ev.unigram_nll(everything, held_out, V):8.3f}")
+    print(f"{'bigram':<28}{ev.bigram_nll(everything, held_out, V):8.3f}")
+    before = np.concatenate(data.train_own_key)
+    for name, checkpoint in checkpoints.items():
+        if checkpoint.vocabulary != data.vocabulary:
+            print(f"{name:<28} has another vocabulary: evaluate it on its own")
+            continue
+        steps = checkpoint.train_config.steps
+        loss = ev.nll(checkpoint.model, held_out, window=steps, before=before).mean
+        print(f"{Path(name).stem:<28}{loss:8.3f}")
+
+
+def compose(args: argparse.Namespace) -> None:
+    """write a new piece with a shipped or a trained checkpoint"""
+    from pianolstm.decoding import write_midi
+    from pianolstm.display import audio, piano_roll
+    from pianolstm.generation import generate
+    from pianolstm.training import load_checkpoint, shipped
+
+    name = args.checkpoint
+    loaded = load_checkpoint(name) if Path(name).suffix else shipped(name)
+    prompt = loaded.vocabulary.encode(args.prompt.split(), strict=True)
+    (new,) = generate(loaded.model, [prompt], args.tokens, [args.seed], args.temperature,
+                      top_p=args.top_p)  # fmt: skip
+    tokens = loaded.vocabulary.decode([*prompt, *new])
+    piece = loaded.encoding.decode(tokens, name=args.out.name)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_midi(piece, args.out.with_suffix(".mid"))
+    audio(piece).save(args.out.with_suffix(".mp3"))
+    figure = piano_roll(piece).figure
+    figure.savefig(args.out.with_suffix(".png"), dpi=110)
+    print(f"{piece} → {args.out}.mid, .mp3, .png")
+
+
+def figures(args: argparse.Namespace) -> None:
+    """draw the pictures of README and notebooks into images/"""
+    from pianolstm.figures import draw_all
+
+    for path in draw_all(args.out):
+        print(path)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser("python -m pianolstm", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def add(function) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__, help=function.__doc__,
+                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+        sub.set_defaults(function=function)
+        return sub
+
+    def add_songs(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--songs", type=Path, default=OUR_SONGS, help="folder of MIDI files")
+        sub.add_argument("--recursive", action="store_true", help="its subfolders too")
+        sub.add_argument("--all-pieces", action="store_true", help="not only the Bach chorales")
+
+    add(songs).add_argument("--out", type=Path, default=OUR_SONGS, help="folder to write")
+    sub = add(train)
+    add_songs(sub)
+    sub.add_argument("--network", choices=("note", "article"), default="note")
+    sub.add_argument("--voicing", action="store_true", help="keep the octaves of chords")
+    sub.add_argument("--hidden", type=int, nargs="+", help="units of each LSTM layer")
+    sub.add_argument("--dropout", type=float)
+    sub.add_argument("--epochs", type=int)
+    sub.add_argument("--steps", type=int, help="length of a window or of a chunk, in tokens")
+    sub.add_argument("--batch", type=int)
+    sub.add_argument("--learning-rate", type=float)
+    sub.add_argument("--seconds", type=float, help="stop after so long")
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder of the run")
+    sub.add_argument("--export", type=Path, help="also write the best here, in half precision")
+    sub = add(evaluate)
+    add_songs(sub)
+    sub.add_argument("checkpoints", nargs="*", default=["article", "note"],
+                     help="files, or names of shipped ones: article, note, voicing")  # fmt: skip
+    sub = add(compose)
+    sub.add_argument("--checkpoint", default="voicing", help="a file, or article, note, voicing")
+    sub.add_argument("--prompt", default="G2.D4.G4.B4", help="tokens to start from, with spaces")
+    sub.add_argument("--tokens", type=int, default=128, help="number of new tokens")
+    sub.add_argument("--temperature", type=float, default=1.0)
+    sub.add_argument("--top-p", type=float)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, default=Path("composition"), help="path without ending")
+    add(figures).add_argument("--out", type=Path, default=Path("images"), help="folder to write")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command. Faults in what the user gave are one line on stderr, and exit status 2."""
+    args = parser().parse_args(argv)
+    try:
+        args.function(args)
+    except (ValueError, KeyError, OSError) as error:
+        print(f"pianolstm {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; a training run goes on from its last epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

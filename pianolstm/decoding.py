@@ -1,0 +1,134 @@
+"""`Piece` → MIDI file (exact, in the piece's own ticks), music21 stream, MusicXML."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import symusic
+
+from pianolstm.parsing import key_sharps
+from pianolstm.piece import Piece, pitch_name
+
+if TYPE_CHECKING:
+    from music21 import stream
+
+MIDDLE_C = 60
+
+
+def to_symusic(piece: Piece) -> symusic.Score:
+    """The piece as a symusic score: one track for each of ours, same ticks."""
+    score = symusic.Score(piece.ticks_per_quarter)
+    score.tempos.extend([symusic.Tempo(tick, qpm=bpm) for tick, bpm in piece.tempi])
+    score.time_signatures.extend([symusic.TimeSignature(*s) for s in piece.time_signatures])
+    if piece.key:
+        sharps, minor = key_sharps(piece.key)
+        score.key_signatures.append(symusic.KeySignature(0, sharps, int(minor)))
+    for index, name in enumerate(piece.track_names or ("Piano",)):
+        notes = piece.notes[piece.notes["track"] == index]
+        program = int(notes["program"][0]) if len(notes) else 0
+        track = symusic.Track(name, program=program)
+        track.notes = symusic.Note.from_numpy(
+            *(notes[c].astype(t) for c, t in (("onset", np.int32), ("duration", np.int32),
+                                              ("pitch", np.int8), ("velocity", np.int8)))
+        )  # fmt: skip
+        score.tracks.append(track)
+    return score
+
+
+def write_midi(piece: Piece, path: str | Path) -> Path:
+    """Write a MIDI file that `read_midi` reads back to an equal `Piece`.
+
+    Exact as long as no two notes of one pitch overlap on a track: a MIDI file cannot say which
+    of them a note-off ends (`read_midi` then ends the one that began first).
+    """
+    path = Path(path)
+    to_symusic(piece).dump_midi(str(path))
+    return path
+
+
+def voices(notes: np.ndarray) -> list[list[np.ndarray]]:
+    """Sort one staff's notes into voices in which nothing overlaps.
+
+    A voice is a list of chords: notes with one onset and one duration. A chord goes to the first
+    voice that is free, higher chords first, so that the top voice holds the tune.
+    """
+    chords: dict[tuple[int, int], list] = {}
+    for note in notes:
+        chords.setdefault((int(note["onset"]), int(note["duration"])), []).append(note)
+    order = sorted(chords, key=lambda k: (k[0], -max(int(n["pitch"]) for n in chords[k])))
+    result: list[list[np.ndarray]] = []
+    ends: list[int] = []
+    for onset, duration in order:
+        free = next((i for i, end in enumerate(ends) if end <= onset), len(ends))
+        if free == len(ends):
+            result.append([])
+            ends.append(0)
+        result[free].append(np.array(chords[onset, duration]))
+        ends[free] = onset + duration
+    return result
+
+
+def to_stream(piece: Piece) -> stream.Score:
+    """The piece as a music21 score of two staves, ready for engraving.
+
+    A piece of two tracks puts the first on the upper staff; any other is split at middle C.
+    Each voice becomes a `music21.stream.Voice`, numbered from "1": numbered from 0, or notes put
+    straight into a staff, engrave wrongly and without an error.
+    """
+    from music21 import clef, duration, key, layout, metadata, meter, note, stream, tempo
+    from music21 import chord as m21chord
+
+    notes, tpq = piece.notes, piece.ticks_per_quarter
+    two_hands = len(piece.track_names) == 2
+    upper = notes["track"] == 0 if two_hands else notes["pitch"] >= MIDDLE_C
+    score = stream.Score()
+    score.insert(0, metadata.Metadata(title=piece.name.replace("_", " ")))
+    staves = []
+    for hand, sign in ((notes[upper], clef.TrebleClef()), (notes[~upper], clef.BassClef())):
+        staff = stream.PartStaff()
+        staff.insert(0, sign)
+        if piece.key:
+            staff.insert(0, key.KeySignature(key_sharps(piece.key)[0]))
+        for tick, beats, unit in piece.time_signatures:
+            staff.insert(Fraction(tick, tpq), meter.TimeSignature(f"{beats}/{unit}"))
+        if not staves:
+            for tick, bpm in piece.tempi:
+                staff.insert(Fraction(tick, tpq), tempo.MetronomeMark(number=round(bpm)))
+        for chords in voices(hand):
+            voice = stream.Voice()
+            for group in chords:
+                # Names, not numbers: music21 prints needless accidentals for bare numbers.
+                names = sorted({int(p) for p in group["pitch"]})
+                element = (
+                    note.Note(pitch_name(names[0]))
+                    if len(names) == 1
+                    else m21chord.Chord([pitch_name(p) for p in names])
+                )
+                element.duration = duration.Duration(Fraction(int(group["duration"][0]), tpq))
+                voice.insert(Fraction(int(group["onset"][0]), tpq), element)
+            staff.insert(0, voice)
+        staff.makeNotation(inPlace=True)
+        for measure in staff.getElementsByClass(stream.Measure):
+            for number, voice in enumerate(measure.voices, start=1):
+                voice.id = str(number)
+        score.insert(0, staff)
+        staves.append(staff)
+    score.insert(0, layout.StaffGroup(staves, symbol="brace"))
+    return score
+
+
+def to_musicxml(piece: Piece) -> str:
+    """The piece as MusicXML text."""
+    from music21.musicxml.m21ToXml import GeneralObjectExporter
+
+    return GeneralObjectExporter(to_stream(piece)).parse().decode("utf-8")
+
+
+def write_musicxml(piece: Piece, path: str | Path) -> Path:
+    """Write the piece as a MusicXML file that notation programs open."""
+    path = Path(path)
+    path.write_text(to_musicxml(piece), encoding="utf-8")
+    return path

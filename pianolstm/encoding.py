@@ -1,0 +1,129 @@
+"""`Piece` ↔ tokens: strings that a person can read.
+
+The article's encoding: everything that starts together is one token, and time is left out. A note
+is its name ("E5"); a chord is its pitch classes in normal order ("4.9"), or, with `voicing=True`,
+all its notes from the bottom up ("C3.E4.G5").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from pianolstm.decoding import MIDDLE_C
+from pianolstm.piece import PITCH_CLASS_NAMES, Piece, pitch_name
+
+NOTE_NAME = re.compile(r"([A-G])(##?|--?|)(-?\d+)")
+NUMBERS = {pitch_name(p): p for p in range(128)}
+HANDS = ("Right hand", "Left hand")
+LONGEST_HOLD = 2.0  # quarters
+
+
+class TokenError(ValueError):
+    """A string that is no token of the encoding."""
+
+
+def pitch_number(name: str) -> int:
+    """MIDI number of a note name: "C4" is 60. Raises `TokenError` for anything else."""
+    if name in NUMBERS:  # first, because "B--1" is the B flat of octave −1
+        return NUMBERS[name]
+    match = NOTE_NAME.fullmatch(name)
+    if match:
+        letter, accidental, octave = match.groups()
+        shift = len(accidental) * (-1 if "-" in accidental else 1)
+        number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave) + 1)
+        if 0 <= number <= 127:
+            return number
+    raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
+
+
+@lru_cache(maxsize=4096)
+def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
+    """The most tightly packed ordering of a set of pitch classes (0 = C … 11 = B).
+
+    Of all rotations the one with the smallest span; ties are broken by packing towards the
+    bottom, as music21's `Chord.normalOrder` does (Forte, The Structure of Atonal Music, 1973).
+    """
+    ordered = sorted(pitch_classes)
+    rotations = [tuple(ordered[i:] + ordered[:i]) for i in range(len(ordered))]
+
+    def spread(rotation: tuple[int, ...]) -> tuple[int, ...]:
+        steps = [(pc - rotation[0]) % 12 for pc in rotation]
+        return (steps[-1], *steps[1:-1], rotation[0])
+
+    return min(rotations, key=spread) if rotations else ()
+
+
+@dataclass(frozen=True)
+class ArticleEncoding:
+    """The article's tokens, one for all notes that start together, on all tracks.
+
+    Decoding places one token every `step` quarters, as the article does. A note lasts
+    `note_length` quarters; None means that a hand holds what it plays until it plays again, two
+    quarters at most. (The article's notes all last 1.0, music21's default, and so overlap.)
+    """
+
+    voicing: bool = False  # keep the octaves of chords
+    step: float = 0.5  # quarters from one token to the next
+    note_length: float | None = None  # quarters
+
+    def encode(self, piece: Piece) -> list[str]:
+        """One token an onset, in time order."""
+        onsets, starts = np.unique(piece.notes["onset"], return_index=True)
+        groups = np.split(piece.notes["pitch"], starts[1:]) if len(onsets) else []
+        return [self.token(group.tolist()) for group in groups]
+
+    def token(self, pitches: Sequence[int]) -> str:
+        """The token of pitches (MIDI numbers) that start together."""
+        distinct = sorted(set(pitches))
+        if len(distinct) == 1 or self.voicing:
+            return ".".join(pitch_name(p) for p in distinct)
+        return ".".join(map(str, normal_order(frozenset(p % 12 for p in distinct))))
+
+    def pitches(self, token: str) -> list[int]:
+        """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.
+
+        Raises `TokenError` for a string that is neither a note nor a chord.
+        """
+        parts = token.split(".")
+        if all(part.isdigit() and int(part) < 12 for part in parts):
+            return [MIDDLE_C + int(part) for part in parts]
+        return [pitch_number(part) for part in parts]
+
+    def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
+        """Tokens → a piece for two hands, split at middle C. Raises `TokenError`."""
+        last_played: dict[int, int] = {}  # hand → index of its latest token
+        until: dict[tuple[int, int], int] = {}  # (hand, token index) → index of its next token
+        rows = []
+        for index, token in enumerate(tokens):
+            for pitch in self.pitches(token):
+                hand = int(pitch < MIDDLE_C)
+                previous = last_played.get(hand, index)
+                if previous != index:
+                    until[hand, previous] = index
+                last_played[hand] = index
+                rows.append((index, pitch, hand))
+        notes = []
+        for index, pitch, hand in rows:
+            held = self.step * (until.get((hand, index), len(tokens)) - index)
+            length = min(held, LONGEST_HOLD) if self.note_length is None else self.note_length
+            notes.append((index * self.step, length, pitch, hand))
+        return Piece.from_quarters(notes, track_names=HANDS, name=name)
+
+    def to_dict(self) -> dict:
+        """Name and settings, for a checkpoint's header."""
+        return {"encoding": type(self).__name__, **asdict(self)}
+
+
+def encoding_from_dict(header: dict) -> ArticleEncoding:
+    """The encoding that `to_dict` described. Raises ValueError for an unknown name."""
+    settings = dict(header)
+    known = {"ArticleEncoding": ArticleEncoding}
+    name = settings.pop("encoding", None)
+    if name not in known:
+        raise ValueError(f"unknown encoding {name!r}; this version knows {', '.join(known)}")
+    return known[name](**settings)

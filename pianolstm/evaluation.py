@@ -1,0 +1,167 @@
+"""How good is a model, and did it copy? Likelihood on held-out pieces, baselines, novelty.
+
+Likelihood is in nats a token. A piece's first token is never counted, because nothing precedes it
+that could predict it; every other token is, `<unk>` among them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pianolstm.dataset import windows
+from pianolstm.model import RecurrentNetwork
+from pianolstm.vocabulary import UNK_ID
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Negative log-likelihood of every counted token."""
+
+    per_piece: list[np.ndarray]  # nats, one array (T − 1,) a piece
+
+    @property
+    def mean(self) -> float:
+        """Nats a token, pooled over all pieces."""
+        return float(np.concatenate(self.per_piece).mean())
+
+
+def nll(
+    model: RecurrentNetwork,
+    pieces: Sequence[np.ndarray],
+    window: int = 100,
+    before: np.ndarray | None = None,
+) -> Likelihood:
+    """Held-out negative log-likelihood of pieces (each ids of shape (T,)).
+
+    A `NoteLSTM` reads each piece from its start. An `ArticleLSTM` reads as it was trained: windows
+    over all pieces one after another, the first ones filled from `before` (or, where that is not
+    given, from the end of the pieces themselves), so that every token has a full window of past.
+    """
+    if not any(len(piece) > 1 for piece in pieces):
+        raise ValueError("no piece of two tokens or more: there is nothing to predict")
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        run = _window_nll if model.config.network == "article" else _stream_nll
+        result = run(model, pieces, window, before)
+    model.train(was_training)
+    return Likelihood(result)
+
+
+def _window_nll(model, pieces, window, before) -> list[np.ndarray]:
+    everything = np.concatenate(pieces)
+    past = everything if before is None else before
+    past = np.resize(past[-window:], window) if len(past) < window else past[-window:]
+    inputs, targets = windows(np.concatenate([past, everything]), window)
+    losses = []
+    device = next(model.parameters()).device
+    for x, y in zip(inputs.split(256), targets.split(256)):
+        logits = model.predict_next(x.to(device))
+        losses.append(torch.nn.functional.cross_entropy(logits, y.to(device), reduction="none"))
+    ends = np.cumsum([len(piece) for piece in pieces])[:-1]
+    return [part[1:] for part in np.split(torch.cat(losses).cpu().numpy(), ends)]
+
+
+def _stream_nll(model, pieces, window, before) -> list[np.ndarray]:
+    result: list[np.ndarray] = [np.zeros(0)] * len(pieces)
+    device = next(model.parameters()).device
+    order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
+    for start in range(0, len(order), 32):  # pieces of similar length side by side
+        group = [i for i in order[start : start + 32] if len(pieces[i]) > 1]
+        if not group:
+            continue
+        longest = max(len(pieces[i]) for i in group)
+        ids = np.zeros((len(group), longest), dtype=np.int64)
+        for row, i in enumerate(group):
+            ids[row, : len(pieces[i])] = pieces[i]
+        batch = torch.from_numpy(ids).to(device)
+        logits, _ = model(batch[:, :-1])
+        losses = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), batch[:, 1:], reduction="none"
+        ).cpu()
+        for row, i in enumerate(group):
+            result[i] = losses[row, : len(pieces[i]) - 1].numpy()
+    return result
+
+
+def uniform_nll(vocabulary_size: int) -> float:
+    """Nats a token of a model that knows nothing: ln V."""
+    return float(np.log(vocabulary_size))
+
+
+def unigram_nll(
+    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
+) -> float:
+    """Nats a token of a model that knows how common each token is (one added to every count)."""
+    counts = np.bincount(np.concatenate(train), minlength=vocabulary_size) + 1.0
+    log_p = np.log(counts / counts.sum())
+    return float(-np.concatenate([log_p[piece[1:]] for piece in held_out]).mean())
+
+
+def bigram_nll(
+    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
+) -> float:
+    """Nats a token of a model that knows what tends to follow each token.
+
+    Smoothed after Witten and Bell 1991, method C: with n occurrences of a context and t different
+    tokens after it, p(w | context) = (count + t · p_unigram(w)) / (n + t).
+    """
+    counts = np.bincount(np.concatenate(train), minlength=vocabulary_size) + 1.0
+    unigram = counts / counts.sum()
+    pairs = Counter(pair for piece in train for pair in zip(piece[:-1].tolist(), piece[1:].tolist()))
+    n, t = np.zeros(vocabulary_size), np.zeros(vocabulary_size)
+    for (first, _), count in pairs.items():
+        n[first] += count
+        t[first] += 1
+    losses = []
+    for piece in held_out:
+        for first, second in zip(piece[:-1].tolist(), piece[1:].tolist()):
+            seen = n[first] + t[first]
+            p = (pairs[first, second] + t[first] * unigram[second]) / seen if seen else unigram[second]
+            losses.append(-np.log(p))
+    return float(np.mean(losses))
+
+
+def unknown_share(pieces: Sequence[np.ndarray]) -> float:
+    """Share of `<unk>` among the counted tokens (the first of each piece is not)."""
+    counted = np.concatenate([piece[1:] for piece in pieces])
+    return float((counted == UNK_ID).mean())
+
+
+def longest_copied_run(
+    ids: Sequence[int] | np.ndarray, training: Sequence[np.ndarray]
+) -> tuple[int, int]:
+    """Longest run of tokens that also stands in a training piece: (length, where it starts).
+
+    Give the training pieces in all transpositions, and a copy in another key is found too. A run
+    may not contain `<unk>`, which stands for many tokens. Runs within one training piece only.
+    """
+    alphabet = {token: chr(i + 1) for i, token in enumerate(dict.fromkeys(
+        int(t) for piece in training for t in piece if t != UNK_ID))}  # fmt: skip
+    # One character a token: Python's substring search is fast; "\0" ends a piece.
+    corpus = "\0".join("".join(alphabet.get(int(t), "\0") for t in piece) for piece in training)
+    text = "".join(alphabet.get(int(t), "\0") for t in ids)
+    best, where = 0, 0
+    for start in range(len(text)):
+        while "\0" not in (run := text[start : start + best + 1]) and len(run) == best + 1:
+            if run not in corpus:
+                break
+            best, where = best + 1, start
+    return best, where
+
+
+def repetition(tokens: Sequence, window: int = 64) -> int:
+    """Period of the loop that the last `window` tokens have fallen into; 0 if there is none.
+
+    1 is one token for ever. A loop counts if it is played at least twice within the window.
+    """
+    tail = list(tokens)[-window:]
+    for period in range(1, len(tail) // 2 + 1):
+        if tail[period:] == tail[:-period]:
+            return period
+    return 0

@@ -1,0 +1,160 @@
+"""Sampling: from logits to the next token, and from a prompt to a piece.
+
+Knows ids only. Every piece has its own seed and its own random generator, and a draw is made by
+inverse transform sampling in float64, so that the same checkpoint and seed give the same tokens on
+any machine (a token could differ only where the draw falls within rounding of a boundary).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from pianolstm.model import RecurrentNetwork
+from pianolstm.vocabulary import UNK_ID
+
+
+def probabilities(
+    logits: np.ndarray,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbid: Sequence[int] = (UNK_ID,),
+) -> np.ndarray:
+    """Logits (V,) → the distribution that is sampled from, shape (V,), float64.
+
+    `temperature` divides the logits: below 1 the likely becomes likelier. `top_k` keeps the k
+    likeliest ids, `top_p` the smallest set that holds a share p of the probability (Holtzman et
+    al. 2020, "The Curious Case of Neural Text Degeneration"). `forbid` never occurs.
+    Raises ValueError for settings that make no sense.
+    """
+    check_sampling(temperature, top_k, top_p)
+    scaled = logits.astype(np.float64) / temperature
+    scaled[list(forbid)] = -np.inf
+    p = np.exp(scaled - scaled.max())
+    p /= p.sum()
+    if top_k is not None or top_p is not None:
+        order = np.argsort(-p, kind="stable")
+        keep = len(p) if top_k is None else min(top_k, len(p))
+        if top_p is not None:
+            before = np.cumsum(p[order]) - p[order]  # what stands before each id in the ranking
+            keep = min(keep, int((before < top_p).sum()))
+        p[order[keep:]] = 0.0
+        p /= p.sum()
+    return p
+
+
+def check_sampling(temperature: float, top_k: int | None = None, top_p: float | None = None) -> None:
+    """Raise ValueError, with the way out, for settings that cannot be sampled with."""
+    if not temperature > 0:
+        raise ValueError(
+            f"temperature is {temperature}; it must be above 0. "
+            "For the likeliest token every time, use greedy=True"
+        )
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}; it must be at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}; it must be above 0 and at most 1")
+
+
+def sample_next(p: np.ndarray, generator: np.random.Generator) -> int:
+    """Draw an id from a distribution (V,): the first whose cumulative share exceeds the draw."""
+    cumulative = np.cumsum(p)
+    draw = generator.random() * cumulative[-1]
+    return int(np.searchsorted(cumulative, draw, side="right"))
+
+
+def generate(
+    model: RecurrentNetwork,
+    prompts: Sequence[Sequence[int]],
+    length: int,
+    seeds: Sequence[int] = (0,),
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    greedy: bool = False,
+) -> list[np.ndarray]:
+    """Continue each prompt by `length` ids, all pieces side by side, the LSTM state carried.
+
+    prompts: one list of ids a piece, none empty. seeds: one a piece. `greedy` takes the likeliest
+    id every time (the article's argmax). Returns the new ids only, one array (length,) a piece.
+    Raises ValueError for an empty prompt, unequal numbers or impossible settings.
+    """
+    check_sampling(temperature, top_k, top_p)
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; give one seed a piece")
+    if not all(len(prompt) for prompt in prompts):
+        raise ValueError("an empty prompt; give at least one token to start from")
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    device = next(model.parameters()).device
+    result = np.zeros((len(prompts), length), dtype=np.int64)
+    model.eval()
+    with torch.inference_mode():
+        state, logits = _read_prompts(model, prompts)
+        for i in range(length):
+            for b, row in enumerate(logits.cpu().numpy()):
+                if greedy:
+                    result[b, i] = _likeliest(row)
+                else:
+                    p = probabilities(row, temperature, top_k, top_p)
+                    result[b, i] = sample_next(p, generators[b])
+            logits, state = model.step(torch.from_numpy(result[:, i]).to(device), state)
+    return list(result)
+
+
+def _likeliest(logits: np.ndarray) -> int:
+    allowed = logits.copy()
+    allowed[UNK_ID] = -np.inf
+    return int(allowed.argmax())
+
+
+def _read_prompts(model: RecurrentNetwork, prompts: Sequence[Sequence[int]]):
+    """State and logits after each prompt, one prompt at a time (their lengths differ)."""
+    device = next(model.parameters()).device
+    states, rows = [], []
+    for prompt in prompts:
+        state = model.zero_state(1)
+        for token in prompt:
+            logits, state = model.step(torch.tensor([int(token)], device=device), state)
+        states.append(state)
+        rows.append(logits)
+    merged = [
+        tuple(torch.cat([s[depth][part] for s in states]) for part in (0, 1))
+        for depth in range(len(states[0]))
+    ]
+    return merged, torch.cat(rows)
+
+
+def generate_by_window(
+    model: RecurrentNetwork, start: Sequence[int], length: int = 500
+) -> np.ndarray:
+    """The article's loop: the whole window through the network for every single token, argmax.
+
+    `start` is the first window, of the length the network was trained with; the article takes one
+    at random from its training data (see `random_window`). Returns the new ids (length,).
+    """
+    device = next(model.parameters()).device
+    pattern = [int(i) for i in start]
+    output = np.zeros(length, dtype=np.int64)
+    model.eval()
+    with torch.inference_mode():
+        for i in range(length):
+            window = torch.tensor([pattern], device=device)
+            if hasattr(model, "predict_next"):
+                logits = model.predict_next(window)[0]
+            else:
+                logits = model(window)[0][0, -1]
+            output[i] = int(logits.argmax())
+            pattern = [*pattern[1:], int(output[i])]
+    return output
+
+
+def random_window(ids: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:
+    """A window at a random place, the article's starting point.
+
+    The article draws with `randint(0, n - 1)`, which never picks the last window; neither do we.
+    """
+    start = int(generator.integers(0, max(1, len(ids) - length - 1)))
+    return ids[start : start + length]

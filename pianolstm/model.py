@@ -1,0 +1,173 @@
+"""The networks: the article's, and one that does the same job with less.
+
+Shapes: B batch, T time steps, V vocabulary, E embedding, H hidden units. Both networks are stacks
+of LSTM layers between an input (`embed`) and an output (`head`), and share one interface:
+
+    logits, state = model(ids, state)        # ids (B, T) → logits (B, T, V)
+    logits, state = model.step(ids, state)   # ids (B,)   → logits (B, V), one step, fast on a CPU
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+State = list[tuple[torch.Tensor, torch.Tensor]]  # for each layer (h, c), both (B, H)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that is needed to build a network; it travels inside every checkpoint."""
+
+    network: str = "note"  # "note" or "article"
+    vocabulary_size: int = 0  # V, `<unk>` included
+    hidden: tuple[int, ...] = (256, 256)  # H of each layer
+    dropout: float = 0.5
+
+
+class RecurrentNetwork(nn.Module):
+    """A stack of LSTM layers. Subclasses define `embed` and `head`."""
+
+    def __init__(self, config: ModelConfig, input_size: int) -> None:
+        super().__init__()
+        self.config = config
+        sizes = [input_size, *config.hidden]
+        self.layers = nn.ModuleList(
+            nn.LSTM(i, h, batch_first=True) for i, h in zip(sizes, sizes[1:])
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids of any shape → the first layer's input, one axis more."""
+        raise NotImplementedError
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        """Top layer's output (…, H) → logits (…, V)."""
+        raise NotImplementedError
+
+    def zero_state(self, batch: int) -> State:
+        """The state before the first token."""
+        device = next(self.parameters()).device
+        return [
+            (torch.zeros(batch, h, device=device), torch.zeros(batch, h, device=device))
+            for h in self.config.hidden
+        ]
+
+    def hidden_states(
+        self, ids: torch.Tensor, state: State | None = None
+    ) -> tuple[torch.Tensor, State]:
+        """Ids (B, T) → the top layer's output (B, T, H) and the state after the last step."""
+        x, new_state = self.embed(ids), []
+        for depth, layer in enumerate(self.layers):
+            h, c = state[depth] if state else self.zero_state(len(ids))[depth]
+            x, (h, c) = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
+            new_state.append((h.squeeze(0), c.squeeze(0)))
+            if depth + 1 < len(self.layers):
+                x = self.dropout(x)
+        return x, new_state
+
+    def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """Ids (B, T) → logits for the token after each step (B, T, V), and the state."""
+        x, state = self.hidden_states(ids, state)
+        return self.head(x), state
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """One step without dropout: ids (B,) → logits (B, V).
+
+        nn.LSTM is built for long sequences and costs several times as much for a single step.
+        """
+        x, new_state = self.embed(ids), []
+        for layer, (h, c) in zip(self.layers, state):
+            h, c = torch.lstm_cell(x, (h, c), layer.weight_ih_l0, layer.weight_hh_l0,
+                                   layer.bias_ih_l0, layer.bias_hh_l0)  # fmt: skip
+            new_state.append((h, c))
+            x = h
+        return self.head(x), new_state
+
+    def parameter_count(self) -> int:
+        """Number of weights that training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+class ArticleLSTM(RecurrentNetwork):
+    """The article's network, layer by layer.
+
+    LSTM 256 → dropout → LSTM 512 → dropout → LSTM 256 → dense 256 → dropout → dense V; input is
+    the id divided by V, a single number. Initialisation as in Keras: Glorot-uniform input kernels,
+    orthogonal recurrent kernels, forget-gate bias 1, one bias a gate (PyTorch's second bias is
+    frozen at zero). 2,790,269 parameters at V = 381.
+
+    The article prints another network for generation, 512-512-512, into which these weights do not
+    fit. Here a checkpoint carries its own configuration and `load_checkpoint` rebuilds exactly the
+    network that was trained; the contradiction cannot occur.
+    """
+
+    HIDDEN = (256, 512, 256)
+    DENSE = 256
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, input_size=1)
+        self.dense = nn.Linear(config.hidden[-1], self.DENSE)
+        self.output = nn.Linear(self.DENSE, config.vocabulary_size)
+        for layer, hidden in zip(self.layers, config.hidden):
+            nn.init.xavier_uniform_(layer.weight_ih_l0)
+            nn.init.orthogonal_(layer.weight_hh_l0)
+            nn.init.zeros_(layer.bias_ih_l0)
+            nn.init.zeros_(layer.bias_hh_l0)
+            layer.bias_hh_l0.requires_grad_(False)
+            with torch.no_grad():
+                layer.bias_ih_l0[hidden : 2 * hidden] = 1.0  # gates: input, forget, cell, output
+        for linear in (self.dense, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(self.dropout(self.dense(x)))
+
+    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
+        x, _ = self.hidden_states(windows)
+        return self.head(x[:, -1])
+
+
+class NoteLSTM(RecurrentNetwork):
+    """Embedding → LSTM layers → output tied to the embedding.
+
+    A token is a learned vector instead of a number, so that ids close together need not mean the
+    same; the output layer compares with the same vectors (Press and Wolf 2017, "Using the Output
+    Embedding to Improve Language Models"), which halves what a rare token must teach.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, input_size=config.hidden[-1])
+        self.embedding = nn.Embedding(config.vocabulary_size, config.hidden[-1])
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        nn.init.normal_(self.embedding.weight, std=config.hidden[-1] ** -0.5)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.embedding(ids))
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.dropout(x), self.embedding.weight, self.bias)
+
+
+NETWORKS = {"note": NoteLSTM, "article": ArticleLSTM}
+
+
+def build_model(config: ModelConfig) -> RecurrentNetwork:
+    """The network that a configuration describes. Raises ValueError for an unknown name."""
+    if config.network not in NETWORKS:
+        raise ValueError(f"unknown network {config.network!r}; choose from {', '.join(NETWORKS)}")
+    return NETWORKS[config.network](config)
+
+
+def pick_device() -> torch.device:
+    """CUDA or Apple's MPS where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,173 @@
+"""The one data type that every stage shares: a piece of music as note events.
+
+Time is in integer ticks inside a `Piece` and in quarter notes wherever a person sees it.
+Pitch is a MIDI number, 0 to 127, with 60 = C4 (middle C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+NOTE_DTYPE = np.dtype(
+    [
+        ("onset", np.int64),  # ticks
+        ("duration", np.int64),  # ticks, at least 1
+        ("pitch", np.uint8),  # MIDI number
+        ("velocity", np.uint8),  # 1 (softest) to 127
+        ("program", np.uint8),  # General MIDI instrument, 0 = grand piano
+        ("track", np.uint16),  # index into Piece.track_names
+    ]
+)
+
+DEFAULT_TEMPO = 90.0  # quarter notes a minute, where a source names no tempo
+
+# music21's default spelling of the twelve pitch classes ("-" is a flat)
+PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
+
+
+def pitch_name(pitch: int) -> str:
+    """Name of a MIDI number as music21 spells it: 60 is "C4", 63 is "E-4"."""
+    return f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1}"
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A piece of music. Notes are kept sorted by onset, then track, pitch and duration."""
+
+    notes: np.ndarray  # NOTE_DTYPE
+    ticks_per_quarter: int = 480
+    tempi: tuple[tuple[int, float], ...] = ((0, DEFAULT_TEMPO),)  # (tick, quarters a minute)
+    time_signatures: tuple[tuple[int, int, int], ...] = ((0, 4, 4),)  # (tick, beats, beat unit)
+    key: str | None = None  # "G major": the first key signature
+    track_names: tuple[str, ...] = ()
+    name: str = ""
+    dropped: Mapping[str, int] = field(default_factory=dict)  # reason → notes left out on reading
+
+    def __post_init__(self) -> None:
+        notes = np.asarray(self.notes, dtype=NOTE_DTYPE)
+        order = np.lexsort((notes["duration"], notes["pitch"], notes["track"], notes["onset"]))
+        notes = notes[order]
+        if len(notes):
+            where = f"piece {self.name!r}"
+            if notes["onset"][0] < 0:
+                raise ValueError(f"{where}: a note starts at tick {notes['onset'][0]}, before 0")
+            if notes["duration"].min() < 1:
+                raise ValueError(f"{where}: a note lasts {notes['duration'].min()} ticks; at least 1")
+            if notes["pitch"].max() > 127:
+                raise ValueError(f"{where}: pitch {notes['pitch'].max()} is above 127")
+        notes.setflags(write=False)
+        object.__setattr__(self, "notes", notes)
+
+    @classmethod
+    def from_quarters(cls, rows: Iterable[tuple], ticks_per_quarter: int = 480, **fields) -> Piece:
+        """A piece from rows (onset, duration, pitch[, track[, velocity]]), times in quarters."""
+        notes = [
+            (round(row[0] * ticks_per_quarter), max(1, round(row[1] * ticks_per_quarter)), row[2])
+            + ((row[4] if len(row) > 4 else 80), 0, (row[3] if len(row) > 3 else 0))
+            for row in rows
+        ]
+        tracks = max((note[5] for note in notes), default=0) + 1
+        fields.setdefault("track_names", tuple(f"Track {i + 1}" for i in range(tracks)))
+        return cls(np.array(notes, dtype=NOTE_DTYPE), ticks_per_quarter, **fields)
+
+    def __len__(self) -> int:
+        return len(self.notes)
+
+    def __eq__(self, other: object) -> bool:
+        """Same notes, times, tempi, metres, key and track names; `name` may differ."""
+        if not isinstance(other, Piece):
+            return NotImplemented
+        mine, theirs = (
+            (p.ticks_per_quarter, p.tempi, p.time_signatures, p.key, p.track_names)
+            for p in (self, other)
+        )
+        return mine == theirs and np.array_equal(self.notes, other.notes)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Piece({self.name!r}: {len(self)} notes, {max(1, len(self.track_names))} track(s), "
+            f"{len(self.bar_starts())} bars, {self.seconds:.1f} s)"
+        )
+
+    @property
+    def onsets(self) -> np.ndarray:
+        """Onset of every note in quarters, shape (notes,)."""
+        return self.notes["onset"] / self.ticks_per_quarter
+
+    @property
+    def end(self) -> int:
+        """Tick at which the last note ends."""
+        return int((self.notes["onset"] + self.notes["duration"]).max(initial=0))
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds, all tempo changes counted."""
+        return self.seconds_at(self.end)
+
+    def seconds_at(self, tick: int) -> float:
+        """Seconds from the start to `tick`; a tempo holds until the next one."""
+        total = 0.0
+        starts = [t for t, _ in self.tempi][1:] + [tick]
+        # Before a first tempo mark that comes late, MIDI's default of 120 holds.
+        first = self.tempi[0][0] if self.tempi else tick
+        total += min(first, tick) * 60 / 120
+        for (start, bpm), stop in zip(self.tempi, starts):
+            total += max(0, min(stop, tick) - start) * 60 / bpm
+        return total / self.ticks_per_quarter
+
+    def bar_starts(self) -> list[int]:
+        """Tick of each bar line before the end of the last note, the first at 0."""
+        signatures = list(self.time_signatures) or [(0, 4, 4)]
+        if signatures[0][0] > 0:
+            signatures.insert(0, (0, 4, 4))
+        starts: list[int] = []
+        for i, (tick, beats, unit) in enumerate(signatures):
+            last = i + 1 == len(signatures)
+            stop = max(self.end, 1) if last else min(signatures[i + 1][0], self.end)
+            bar = max(1, self.ticks_per_quarter * 4 * beats // unit)
+            starts.extend(range(tick, stop, bar))
+        return starts
+
+    def transpose(self, semitones: int) -> Piece:
+        """The same piece `semitones` higher. Raises ValueError if a pitch leaves 0 to 127."""
+        notes = self.notes.copy()
+        moved = notes["pitch"].astype(int) + semitones
+        if len(moved) and not (0 <= moved.min() and moved.max() <= 127):
+            raise ValueError(
+                f"piece {self.name!r}: moved by {semitones} semitones its pitches would span "
+                f"{moved.min()} to {moved.max()}, outside 0 to 127"
+            )
+        notes["pitch"] = moved
+        return replace(self, notes=notes, key=None if semitones else self.key)
+
+    def bars(self, first: int, last: int) -> Piece:
+        """Bars `first` to `last` (counted from 1, both included) as a piece that starts at 0.
+
+        Notes that begin in these bars are kept and cut at the last bar line.
+        """
+        starts = [*self.bar_starts(), self.end]
+        if not 1 <= first <= last or first > len(starts) - 1:
+            raise ValueError(f"piece {self.name!r} has bars 1 to {len(starts) - 1}, not {first}-{last}")
+        begin, stop = starts[first - 1], starts[min(last, len(starts) - 1)]
+        inside = (self.notes["onset"] >= begin) & (self.notes["onset"] < stop)
+        notes = self.notes[inside].copy()
+        notes["duration"] = np.minimum(notes["duration"], stop - notes["onset"])
+        notes["onset"] -= begin
+        return replace(
+            self,
+            notes=notes,
+            tempi=_since(self.tempi, begin, stop),
+            time_signatures=_since(self.time_signatures, begin, stop),
+        )
+
+
+def _since(events: tuple[tuple, ...], begin: int, stop: int) -> tuple[tuple, ...]:
+    """Events (tick, …) of [begin, stop) with `begin` moved to 0; the one in force comes first."""
+    before = [event for event in events if event[0] <= begin]
+    inside = [event for event in events if begin < event[0] < stop]
+    return tuple((max(0, e[0] - begin), *e[1:]) for e in before[-1:] + inside)
