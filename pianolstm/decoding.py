@@ -13,7 +13,7 @@ from pianolstm.parsing import key_sharps
 from pianolstm.piece import Piece, pitch_name
 
 if TYPE_CHECKING:
-    from music21 import stream
+    from music21 import pitch, stream
 
 MIDDLE_C = 60
 
@@ -71,6 +71,13 @@ def voices(notes: np.ndarray) -> list[list[np.ndarray]]:
     return result
 
 
+def _m21_pitch(number: int) -> pitch.Pitch:
+    """By name where there is one: for bare numbers music21 prints needless accidentals."""
+    from music21 import pitch
+
+    return pitch.Pitch(pitch_name(number)) if number >= 12 else pitch.Pitch(midi=number)
+
+
 def to_stream(piece: Piece) -> stream.Score:
     """The piece as a music21 score of two staves, ready for engraving.
 
@@ -100,13 +107,8 @@ def to_stream(piece: Piece) -> stream.Score:
         for chords in voices(hand):
             voice = stream.Voice()
             for group in chords:
-                # Names, not numbers: music21 prints needless accidentals for bare numbers.
-                names = sorted({int(p) for p in group["pitch"]})
-                element = (
-                    note.Note(pitch_name(names[0]))
-                    if len(names) == 1
-                    else m21chord.Chord([pitch_name(p) for p in names])
-                )
+                pitches = [_m21_pitch(int(p)) for p in np.unique(group["pitch"])]
+                element = note.Note(pitches[0]) if len(pitches) == 1 else m21chord.Chord(pitches)
                 element.duration = duration.Duration(Fraction(int(group["duration"][0]), tpq))
                 voice.insert(Fraction(int(group["onset"][0]), tpq), element)
             staff.insert(0, voice)

@@ -17,8 +17,7 @@ import numpy as np
 from pianolstm.decoding import MIDDLE_C
 from pianolstm.piece import PITCH_CLASS_NAMES, Piece, pitch_name
 
-NOTE_NAME = re.compile(r"([A-G])(##?|--?|)(-?\d+)")
-NUMBERS = {pitch_name(p): p for p in range(128)}
+NOTE_NAME = re.compile(r"([A-G])(##?|--?|)(\d+|m1)")
 HANDS = ("Right hand", "Left hand")
 LONGEST_HOLD = 2.0  # quarters
 
@@ -29,13 +28,11 @@ class TokenError(ValueError):
 
 def pitch_number(name: str) -> int:
     """MIDI number of a note name: "C4" is 60. Raises `TokenError` for anything else."""
-    if name in NUMBERS:  # first, because "B--1" is the B flat of octave −1
-        return NUMBERS[name]
     match = NOTE_NAME.fullmatch(name)
     if match:
         letter, accidental, octave = match.groups()
         shift = len(accidental) * (-1 if "-" in accidental else 1)
-        number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave) + 1)
+        number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave.replace("m", "-")) + 1)
         if 0 <= number <= 127:
             return number
     raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")

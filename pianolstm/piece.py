@@ -29,8 +29,12 @@ PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-",
 
 
 def pitch_name(pitch: int) -> str:
-    """Name of a MIDI number as music21 spells it: 60 is "C4", 63 is "E-4"."""
-    return f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1}"
+    """Name of a MIDI number as music21 spells it: 60 is "C4", 63 is "E-4".
+
+    Octave −1, an octave and more below a piano's lowest key, is written "m1": music21 prints "E-1"
+    both for its E and for E flat 1.
+    """
+    return f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1 if pitch >= 12 else 'm1'}"
 
 
 @dataclass(frozen=True, eq=False)

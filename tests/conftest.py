@@ -1,0 +1,68 @@
+"""Shared fixtures, and what nbval leaves out of its comparison."""
+
+import io
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import torch
+
+from pianolstm.encoding import ArticleEncoding
+from pianolstm.model import ModelConfig, build_model
+from pianolstm.parsing import read_folder
+from pianolstm.piece import Piece
+from pianolstm.vocabulary import Vocabulary
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def songs_folder() -> Path:
+    return ROOT / "midi_songs"
+
+
+@pytest.fixture(scope="session")
+def song_pieces(songs_folder) -> list[Piece]:
+    return read_folder(songs_folder).pieces
+
+
+@pytest.fixture
+def scale() -> Piece:
+    """Two bars: a scale in the right hand over two whole notes in the left."""
+    right = [(i, 1, 60 + step, 0) for i, step in enumerate((0, 2, 4, 5, 7, 9, 11, 12))]
+    left = [(0, 4, 48, 1), (4, 4, 43, 1)]
+    return Piece.from_quarters(right + left, track_names=("Right", "Left"), name="scale")
+
+
+@pytest.fixture
+def midi_file(tmp_path):
+    """Write a MIDI file from lists of mido messages, one list a track; returns its path."""
+
+    def write(*tracks, name="test.mid", kind=1):
+        midi = mido.MidiFile(type=kind, ticks_per_beat=480)
+        midi.tracks.extend(mido.MidiTrack(messages) for messages in tracks)
+        buffer = io.BytesIO()
+        midi.save(file=buffer)
+        path = tmp_path / name
+        path.write_bytes(buffer.getvalue())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny():
+    """A small trained-looking NoteLSTM, its vocabulary and encoding."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(["C4", "D4", "E4", "F4", "0.4.7", "7.11.2"])
+    model = build_model(ModelConfig("note", len(vocabulary), (16,), 0.0)).eval()
+    return model, vocabulary, ArticleEncoding()
+
+
+@pytest.fixture
+def ids_pieces():
+    """Four short pieces of ids in two transpositions each, and two held-out ones."""
+    rng = np.random.default_rng(0)
+    pieces = [[rng.integers(1, 7, size=n), rng.integers(1, 7, size=n)] for n in (20, 31, 45, 12)]
+    return pieces, [rng.integers(1, 7, size=25), rng.integers(1, 7, size=18)]

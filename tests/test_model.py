@@ -1,0 +1,84 @@
+import pytest
+import torch
+
+from pianolstm.model import ArticleLSTM, ModelConfig, build_model
+
+
+def article(V=381, hidden=ArticleLSTM.HIDDEN):
+    torch.manual_seed(0)
+    return build_model(ModelConfig("article", V, hidden, 0.3)).eval()
+
+
+def test_article_network_has_keras_number_of_parameters():
+    assert article().parameter_count() == 2_790_269
+
+
+def test_article_network_starts_as_keras_does():
+    layer = article().layers[1]
+    hidden = 512
+    assert torch.equal(layer.bias_ih_l0[hidden : 2 * hidden], torch.ones(hidden))
+    assert layer.bias_ih_l0.sum() == hidden
+    assert not layer.bias_hh_l0.requires_grad and not layer.bias_hh_l0.any()
+    recurrent = layer.weight_hh_l0
+    assert torch.allclose(recurrent.T @ recurrent, torch.eye(hidden), atol=1e-4)
+    bound = (6 / (256 + 4 * hidden)) ** 0.5
+    assert layer.weight_ih_l0.abs().max() <= bound
+
+
+def cell(layer, x, h, c):
+    """Hochreiter and Schmidhuber 1997 with a forget gate (Gers et al. 2000), by hand."""
+    H = h.shape[-1]
+    gates = x @ layer.weight_ih_l0.T + h @ layer.weight_hh_l0.T + layer.bias_ih_l0
+    gates = gates + layer.bias_hh_l0
+    i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def test_article_network_is_a_stack_of_hand_written_cells():
+    model = article(V=20, hidden=(5, 7, 5))
+    window = torch.tensor([[3, 1, 19, 0], [4, 4, 2, 7]])
+    sequence = [window[:, t : t + 1].float() / 20 for t in range(4)]
+    for layer in model.layers:
+        h = c = torch.zeros(2, layer.hidden_size)
+        outputs = []
+        for x in sequence:
+            h, c = cell(layer, x, h, c)
+            outputs.append(h)
+        sequence = outputs
+    expected = model.output(model.dense(sequence[-1]))
+    assert torch.allclose(model.predict_next(window), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["article", "note"])
+def test_step_by_step_equals_the_whole_sequence(network):
+    torch.manual_seed(1)
+    model = build_model(ModelConfig(network, 11, (6, 8), 0.5)).eval()
+    ids = torch.randint(11, (3, 9))
+    logits, end = model(ids)
+    assert logits.shape == (3, 9, 11)
+    state = model.zero_state(3)
+    for t in range(9):
+        step, state = model.step(ids[:, t], state)
+        assert torch.allclose(step, logits[:, t], atol=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for x, y in zip(state, end) for a, b in zip(x, y))
+
+
+def test_carried_state_equals_reading_on():
+    torch.manual_seed(2)
+    model = build_model(ModelConfig("note", 11, (8,), 0.0)).eval()
+    ids = torch.randint(11, (2, 10))
+    whole, _ = model(ids)
+    _, state = model(ids[:, :4])
+    assert torch.allclose(model(ids[:, 4:], state)[0], whole[:, 4:], atol=1e-6)
+
+
+def test_output_is_tied_to_the_embedding():
+    model = build_model(ModelConfig("note", 11, (8,), 0.0)).eval()
+    h = torch.randn(8)
+    assert torch.allclose(model.head(h), model.embedding.weight @ h + model.bias, atol=1e-6)
+
+
+def test_unknown_network_is_refused():
+    with pytest.raises(ValueError, match="unknown network 'gpt'; choose from note, article"):
+        build_model(ModelConfig("gpt", 10))

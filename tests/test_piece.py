@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pianolstm.piece import Piece, pitch_name
+
+
+def test_pitch_names_are_music21s():
+    assert [pitch_name(p) for p in (60, 61, 63, 70, 0, 127)] == [
+        "C4", "C#4", "E-4", "B-4", "Cm1", "G9"]  # fmt: skip
+
+
+def test_notes_are_sorted_by_onset():
+    piece = Piece.from_quarters([(2, 1, 60), (0, 1, 64), (1, 1, 62)])
+    assert piece.notes["pitch"].tolist() == [64, 62, 60]
+    assert piece.onsets.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [((-1, 480, 60), "before 0"), ((0, 0, 60), "at least 1"), ((0, 480, 200), "above 127")],
+)
+def test_impossible_notes_are_refused(row, message):
+    notes = np.zeros(1, dtype=Piece.from_quarters([]).notes.dtype)
+    notes["onset"], notes["duration"], notes["pitch"] = row
+    with pytest.raises(ValueError, match=message):
+        Piece(notes, name="bad")
+
+
+def test_notes_cannot_be_changed(scale):
+    with pytest.raises(ValueError, match="read-only"):
+        scale.notes["pitch"] = 0
+
+
+def test_seconds_follow_tempo_changes():
+    notes = [(0, 8, 60)]
+    piece = Piece.from_quarters(notes, tempi=((0, 60.0), (4 * 480, 120.0)))
+    assert piece.seconds == pytest.approx(4 * 1.0 + 4 * 0.5)
+    late = Piece.from_quarters(notes, tempi=((4 * 480, 60.0),))  # MIDI's 120 holds before it
+    assert late.seconds == pytest.approx(4 * 0.5 + 4 * 1.0)
+
+
+def test_bars_follow_the_metre():
+    piece = Piece.from_quarters([(0, 10, 60)], time_signatures=((0, 3, 4), (3 * 480, 4, 4)))
+    assert [t / 480 for t in piece.bar_starts()] == [0, 3, 7]
+
+
+def test_excerpt_starts_at_zero_and_keeps_its_metre(scale):
+    second = scale.bars(2, 2)
+    assert second.onsets.min() == 0
+    assert len(second) == 5
+    assert second.time_signatures == ((0, 4, 4),)
+    with pytest.raises(ValueError, match="bars 1 to 2"):
+        scale.bars(3, 4)
+
+
+def test_excerpt_cuts_notes_at_its_last_bar_line():
+    piece = Piece.from_quarters([(0, 8, 60)])
+    assert piece.bars(1, 1).notes["duration"].tolist() == [4 * 480]
+
+
+@given(st.integers(-60, 60))
+def test_transposing_there_and_back_changes_nothing(semitones):
+    piece = Piece.from_quarters([(0, 1, 60), (1, 1, 64)])
+    assert piece.transpose(semitones).transpose(-semitones) == piece
+
+
+def test_transposing_out_of_range_names_the_piece(scale):
+    with pytest.raises(ValueError, match="'scale'.*outside 0 to 127"):
+        scale.transpose(90)

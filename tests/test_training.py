@@ -1,0 +1,190 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pianolstm import training
+from pianolstm.encoding import ArticleEncoding
+from pianolstm.model import ModelConfig
+from pianolstm.training import (
+    Checkpoint,
+    CheckpointError,
+    KerasRMSprop,
+    TrainConfig,
+    article_config,
+    load_checkpoint,
+    rate_factor,
+    save_checkpoint,
+    shipped,
+    train,
+)
+from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
+
+VOCABULARY = Vocabulary(list("abcdef"))
+NOTE = ModelConfig("note", 7, (8,), 0.3)
+QUICK = TrainConfig(epochs=4, batch=2, steps=8, seed=3)
+
+
+def run(ids_pieces, folder, model=NOTE, config=QUICK):
+    pieces, held_out = ids_pieces
+    return train(pieces, held_out, VOCABULARY, ArticleEncoding(), model, config, folder)
+
+
+def weights(path):
+    return load_checkpoint(path).model.state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
+    model, vocabulary, encoding = tiny
+    history = [{"epoch": 1, "valid_loss": 2.5}]
+    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding, history))
+    loaded = load_checkpoint(path, vocabulary)
+    assert same(loaded.model.state_dict(), model.state_dict())
+    assert (loaded.vocabulary, loaded.encoding, loaded.history) == (vocabulary, encoding, history)
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_checkpoint_of_another_vocabulary(tmp_path, tiny):
+    model, vocabulary, encoding = tiny
+    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding))
+    message = r"trained with 7 tokens, the vocabulary given has 3 \(2 in common\).*checkpoint\(path\)"
+    with pytest.raises(VocabularyMismatchError, match=message):
+        load_checkpoint(path, Vocabulary(["C4", "X"]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_damaged_checkpoint(tmp_path, tiny, damage):
+    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(*tiny))
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[:-100], "garbage": b"x" * 500, "empty": b""}[damage])
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: damaged.*train it again"):
+        load_checkpoint(path)
+
+
+def test_missing_and_foreign_checkpoints(tmp_path):
+    from safetensors.torch import save_file
+
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "gone.safetensors")
+    save_file({"w": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="without our header"):
+        load_checkpoint(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        shipped("symphony")
+
+
+def test_training_lowers_the_loss_and_keeps_the_best(tmp_path, ids_pieces):
+    best = run(ids_pieces, tmp_path, config=TrainConfig(epochs=15, batch=2, steps=8))
+    losses = [row["train_loss"] for row in best.history]
+    assert losses[-1] < losses[0]
+    best_row = min(training.load_checkpoint(tmp_path / "last.safetensors").history,
+                   key=lambda row: row["valid_loss"])  # fmt: skip
+    assert best.history[-1] == best_row
+
+
+def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
+    model = ModelConfig("article", 7, (4, 6, 4), 0.3)
+    run(ids_pieces, tmp_path, model, article_config(epochs=2, steps=10, batch=16))
+    names = [name for name in os.listdir(tmp_path) if name.startswith("weights-improvement-01-")]
+    assert len(names) == 1 and names[0].endswith("-bigger.safetensors")
+
+
+@pytest.mark.parametrize("network", ["note", "article"])
+def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pieces, network, monkeypatch):
+    model = NOTE if network == "note" else ModelConfig("article", 7, (4, 6, 4), 0.3)
+    config = QUICK if network == "note" else article_config(epochs=4, steps=10, batch=16)
+    run(ids_pieces, tmp_path / "whole", model, config)
+    save_epoch, calls = training._save_epoch, []
+
+    def stop_after_two(*args):
+        save_epoch(*args)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save_epoch", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        run(ids_pieces, tmp_path / "parts", model, config)
+    monkeypatch.undo()
+    torch.manual_seed(99)  # whatever happened in between must not matter
+    run(ids_pieces, tmp_path / "parts", model, config)
+    whole, parts = (weights(tmp_path / f / "last.safetensors") for f in ("whole", "parts"))
+    assert same(whole, parts)
+
+
+KILLED = """
+    import os, signal, sys
+    import numpy as np
+    from pianolstm import training
+    from pianolstm.encoding import ArticleEncoding
+    from pianolstm.model import ModelConfig
+    from pianolstm.vocabulary import Vocabulary
+
+    folder, kill_at = sys.argv[1], int(sys.argv[2])
+    real, count = os.fsync, [0]
+    def fsync(descriptor):
+        count[0] += 1
+        if count[0] == kill_at:
+            os.ftruncate(descriptor, 100)  # half-written
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(descriptor)
+    os.fsync = fsync
+    rng = np.random.default_rng(0)
+    pieces = [[rng.integers(1, 7, size=n)] for n in (20, 31, 45, 12)]
+    training.train(pieces, [rng.integers(1, 7, size=25)], Vocabulary(list("abcdef")),
+                   ArticleEncoding(), ModelConfig("note", 7, (8,), 0.3),
+                   training.TrainConfig(epochs=4, batch=2, steps=8), folder)
+"""
+
+
+def test_killed_in_the_middle_of_a_save_it_resumes_to_the_same_weights(tmp_path):
+    def start(folder, kill_at):
+        script = textwrap.dedent(KILLED)
+        done = subprocess.run([sys.executable, "-c", script, str(folder), str(kill_at)],
+                              capture_output=True, text=True, timeout=120)  # fmt: skip
+        return done.returncode
+
+    assert start(tmp_path / "whole", 0) == 0
+    assert start(tmp_path / "killed", 4) == -signal.SIGKILL
+    assert any(name.endswith(".part") for name in os.listdir(tmp_path / "killed"))
+    assert start(tmp_path / "killed", 0) == 0
+    for name in ("last.safetensors", "best.safetensors"):
+        assert same(weights(tmp_path / "whole" / name), weights(tmp_path / "killed" / name))
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path, ids_pieces):
+    run(ids_pieces, tmp_path)
+    with pytest.raises(CheckpointError, match="a run with other settings"):
+        run(ids_pieces, tmp_path, config=TrainConfig(epochs=4, batch=2, steps=8, seed=4))
+
+
+def test_rmsprop_takes_keras_step():
+    p = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = KerasRMSprop([p], lr=0.001)
+    for gradient in ([0.5, 1e-5], [0.5, 1e-5]):
+        p.grad = torch.tensor(gradient)
+        optimizer.step()
+    x, v = np.array([1.0, -2.0]), np.zeros(2)
+    g = np.array([0.5, 1e-5])
+    for _ in range(2):
+        v = 0.9 * v + 0.1 * g**2
+        x = x - 0.001 * g / np.sqrt(v + 1e-7)
+    assert p.detach().numpy() == pytest.approx(x, rel=1e-6)
+
+
+def test_learning_rate_rises_then_falls():
+    config = TrainConfig(warmup=0.1, final_rate=0.05)
+    factors = [rate_factor(t, config) for t in np.linspace(0, 1, 101)]
+    assert factors[0] < 0.01 and max(factors) > 0.95
+    assert factors[-1] == pytest.approx(0.05)
+    assert all(a >= b for a, b in zip(factors[11:], factors[12:]))
