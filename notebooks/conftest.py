@@ -1,4 +1,4 @@
-"""What nbval does not compare: pictures and players change with the machine, their numbers do not."""
+"""What nbval does not compare: pictures and players differ by machine, their numbers do not."""
 
 
 def pytest_collectstart(collector):

@@ -32,9 +32,10 @@ def train(args: argparse.Namespace) -> None:
     """train a network and write its checkpoints"""
     import torch
 
+    from pianolstm.checkpoint import save_checkpoint
     from pianolstm.encoding import ArticleEncoding
     from pianolstm.model import ArticleLSTM, ModelConfig
-    from pianolstm.training import TrainConfig, article_config, save_checkpoint
+    from pianolstm.training import TrainConfig, article_config
     from pianolstm.training import train as run
 
     encoding = ArticleEncoding(voicing=args.voicing)
@@ -49,8 +50,10 @@ def train(args: argparse.Namespace) -> None:
     model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout)
     best = run(data.train, data.valid, data.vocabulary, encoding, model, config, args.out)
     row = min(best.history, key=lambda h: h["valid_loss"])
-    print(f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
-          f"validation {row['valid_loss']:.3f} nats a token, {args.out}/best.safetensors")  # fmt: skip
+    print(
+        f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
+        f"validation {row['valid_loss']:.3f} nats a token, {args.out}/best.safetensors"
+    )
     if args.export:
         print("half precision:", save_checkpoint(args.export, best, dtype=torch.float16))
 
@@ -58,7 +61,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     from pianolstm import evaluation as ev
-    from pianolstm.training import load_checkpoint, shipped
+    from pianolstm.checkpoint import load_checkpoint, shipped
 
     checkpoints = {
         name: load_checkpoint(name) if Path(name).suffix else shipped(name)
@@ -85,10 +88,10 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def compose(args: argparse.Namespace) -> None:
     """write a new piece with a shipped or a trained checkpoint"""
+    from pianolstm.checkpoint import load_checkpoint, shipped
     from pianolstm.decoding import write_midi
     from pianolstm.display import audio, piano_roll
     from pianolstm.generation import generate
-    from pianolstm.training import load_checkpoint, shipped
 
     name = args.checkpoint
     loaded = load_checkpoint(name) if Path(name).suffix else shipped(name)
@@ -105,22 +108,17 @@ def compose(args: argparse.Namespace) -> None:
     print(f"{piece} → {args.out}.mid, .mp3, .png")
 
 
-def figures(args: argparse.Namespace) -> None:
-    """draw the pictures of README and notebooks into images/"""
-    from pianolstm.figures import draw_all
-
-    for path in draw_all(args.out):
-        print(path)
-
-
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser("python -m pianolstm", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
 
     def add(function) -> argparse.ArgumentParser:
-        sub = commands.add_parser(function.__name__, help=function.__doc__,
-                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+        sub = commands.add_parser(
+            function.__name__,
+            help=function.__doc__,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
         sub.set_defaults(function=function)
         return sub
 
@@ -156,7 +154,6 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-p", type=float)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, default=Path("composition"), help="path without ending")
-    add(figures).add_argument("--out", type=Path, default=Path("images"), help="folder to write")
     return top
 
 

@@ -6,6 +6,7 @@ From here on everything is ids; nothing below knows what a note is.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ def soprano_line(piece: Piece) -> tuple[tuple[int, int], ...]:
         if line and line[-1][0] == onset:
             continue
         line.append((onset, onset + int(note["duration"]), pitch))
-    return tuple((b[0] - a[0], b[2] - a[2]) for a, b in zip(line, line[1:]))
+    return tuple((b[0] - a[0], b[2] - a[2]) for a, b in itertools.pairwise(line))
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,14 @@ def prepare(
         sizes = ", ".join(str(len(part)) for part in split)
         raise ValueError(
             f"{len(pieces)} pieces give a split of {sizes} (train, valid, test); each part needs a "
-            "piece. Use more pieces"
-            + (", or chorales_only=False" if chorales_only else "")
+            "piece. Use more pieces" + (", or chorales_only=False" if chorales_only else "")
         )
     tokens = transposed_tokens(split.train, encoding)
     if vocabulary is None:
         vocabulary = Vocabulary.build(version for versions in tokens for version in versions)
-    held_out = ([vocabulary.encode(encoding.encode(p)) for p in part] for part in (split.valid, split.test))
+    held_out = (
+        [vocabulary.encode(encoding.encode(p)) for p in part] for part in (split.valid, split.test)
+    )
     return Dataset(split, vocabulary, to_ids(tokens, vocabulary), *held_out)
 
 

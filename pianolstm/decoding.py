@@ -85,8 +85,8 @@ def to_stream(piece: Piece) -> stream.Score:
     Each voice becomes a `music21.stream.Voice`, numbered from "1": numbered from 0, or notes put
     straight into a staff, engrave wrongly and without an error.
     """
-    from music21 import clef, duration, key, layout, metadata, meter, note, stream, tempo
     from music21 import chord as m21chord
+    from music21 import clef, duration, key, layout, metadata, meter, note, stream, tempo
 
     notes, tpq = piece.notes, piece.ticks_per_quarter
     two_hands = len(piece.track_names) == 2

@@ -181,4 +181,3 @@ def audio(piece: Piece) -> Sound:
         buffer, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8
     )
     return Sound(buffer.getvalue(), len(samples) / SAMPLE_RATE, len(piece), piece.name)
-

@@ -113,7 +113,9 @@ def bigram_nll(
     """
     counts = np.bincount(np.concatenate(train), minlength=vocabulary_size) + 1.0
     unigram = counts / counts.sum()
-    pairs = Counter(pair for piece in train for pair in zip(piece[:-1].tolist(), piece[1:].tolist()))
+    pairs = Counter(
+        pair for piece in train for pair in zip(piece[:-1].tolist(), piece[1:].tolist())
+    )
     n, t = np.zeros(vocabulary_size), np.zeros(vocabulary_size)
     for (first, _), count in pairs.items():
         n[first] += count
@@ -122,7 +124,11 @@ def bigram_nll(
     for piece in held_out:
         for first, second in zip(piece[:-1].tolist(), piece[1:].tolist()):
             seen = n[first] + t[first]
-            p = (pairs[first, second] + t[first] * unigram[second]) / seen if seen else unigram[second]
+            p = (
+                (pairs[first, second] + t[first] * unigram[second]) / seen
+                if seen
+                else unigram[second]
+            )
             losses.append(-np.log(p))
     return float(np.mean(losses))
 

@@ -46,7 +46,9 @@ def probabilities(
     return p
 
 
-def check_sampling(temperature: float, top_k: int | None = None, top_p: float | None = None) -> None:
+def check_sampling(
+    temperature: float, top_k: int | None = None, top_p: float | None = None
+) -> None:
     """Raise ValueError, with the way out, for settings that cannot be sampled with."""
     if not temperature > 0:
         raise ValueError(

@@ -9,6 +9,7 @@ of LSTM layers between an input (`embed`) and an output (`head`), and share one 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ class RecurrentNetwork(nn.Module):
         self.config = config
         sizes = [input_size, *config.hidden]
         self.layers = nn.ModuleList(
-            nn.LSTM(i, h, batch_first=True) for i, h in zip(sizes, sizes[1:])
+            nn.LSTM(i, h, batch_first=True) for i, h in itertools.pairwise(sizes)
         )
         self.dropout = nn.Dropout(config.dropout)
 

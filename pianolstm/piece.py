@@ -59,7 +59,9 @@ class Piece:
             if notes["onset"][0] < 0:
                 raise ValueError(f"{where}: a note starts at tick {notes['onset'][0]}, before 0")
             if notes["duration"].min() < 1:
-                raise ValueError(f"{where}: a note lasts {notes['duration'].min()} ticks; at least 1")
+                raise ValueError(
+                    f"{where}: a note lasts {notes['duration'].min()} ticks; at least 1"
+                )
             if notes["pitch"].max() > 127:
                 raise ValueError(f"{where}: pitch {notes['pitch'].max()} is above 127")
         notes.setflags(write=False)
@@ -69,8 +71,14 @@ class Piece:
     def from_quarters(cls, rows: Iterable[tuple], ticks_per_quarter: int = 480, **fields) -> Piece:
         """A piece from rows (onset, duration, pitch[, track[, velocity]]), times in quarters."""
         notes = [
-            (round(row[0] * ticks_per_quarter), max(1, round(row[1] * ticks_per_quarter)), row[2])
-            + ((row[4] if len(row) > 4 else 80), 0, (row[3] if len(row) > 3 else 0))
+            (
+                round(row[0] * ticks_per_quarter),
+                max(1, round(row[1] * ticks_per_quarter)),
+                row[2],
+                row[4] if len(row) > 4 else 80,
+                0,
+                row[3] if len(row) > 3 else 0,
+            )
             for row in rows
         ]
         tracks = max((note[5] for note in notes), default=0) + 1
@@ -116,7 +124,7 @@ class Piece:
     def seconds_at(self, tick: int) -> float:
         """Seconds from the start to `tick`; a tempo holds until the next one."""
         total = 0.0
-        starts = [t for t, _ in self.tempi][1:] + [tick]
+        starts = [*[t for t, _ in self.tempi][1:], tick]
         # Before a first tempo mark that comes late, MIDI's default of 120 holds.
         first = self.tempi[0][0] if self.tempi else tick
         total += min(first, tick) * 60 / 120
@@ -141,7 +149,7 @@ class Piece:
         """The same piece `semitones` higher. Raises ValueError if a pitch leaves 0 to 127."""
         notes = self.notes.copy()
         moved = notes["pitch"].astype(int) + semitones
-        if len(moved) and not (0 <= moved.min() and moved.max() <= 127):
+        if len(moved) and not (moved.min() >= 0 and moved.max() <= 127):
             raise ValueError(
                 f"piece {self.name!r}: moved by {semitones} semitones its pitches would span "
                 f"{moved.min()} to {moved.max()}, outside 0 to 127"
@@ -156,7 +164,9 @@ class Piece:
         """
         starts = [*self.bar_starts(), self.end]
         if not 1 <= first <= last or first > len(starts) - 1:
-            raise ValueError(f"piece {self.name!r} has bars 1 to {len(starts) - 1}, not {first}-{last}")
+            raise ValueError(
+                f"piece {self.name!r} has bars 1 to {len(starts) - 1}, not {first}-{last}"
+            )
         begin, stop = starts[first - 1], starts[min(last, len(starts) - 1)]
         inside = (self.notes["onset"] >= begin) & (self.notes["onset"] < stop)
         notes = self.notes[inside].copy()

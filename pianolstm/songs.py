@@ -4,6 +4,7 @@ Every file is a two-stave piano piece: an upper and a lower staff as two named t
 metre and key. The rules, the same for all:
 
 * Repeats are not expanded; a pick-up bar keeps its place (the piece starts late in bar 1).
+* Times are kept to 1/480 quarter; what has to be rounded to that is counted.
 * Ties become one note. Grace notes, which have no length of their own, are left out and counted.
 * On one staff a key can be struck once at a time: voices in unison are one note (the longest), and
   a note is cut where its key is struck again. Both are counted as merged or cut.
@@ -82,7 +83,9 @@ class BuildReport:
 
     def __str__(self) -> str:
         notes = sum(len(piece) for _, piece in self.written)
-        lines = [f"{len(self.written)} songs written, {notes:,} notes; {len(self.skipped)} left out"]
+        lines = [
+            f"{len(self.written)} songs written, {notes:,} notes; {len(self.skipped)} left out"
+        ]
         return "\n".join(lines + [f"  {entry}: {why}" for entry, why in self.skipped.items()])
 
 
@@ -94,7 +97,7 @@ def corpus_folder() -> Path:
 
 
 def corpus_entries() -> list[str]:
-    """Candidates in music21's corpus: every Bach score (chorales among them), then keyboard works."""
+    """Candidates in music21's corpus: the Bach scores, then the keyboard works."""
     from music21 import corpus
 
     root = corpus_folder()
@@ -151,19 +154,27 @@ def score_to_piece(score: stream.Score, name: str) -> Piece:
                 if element.duration.isGrace or not element.quarterLength:
                     dropped["grace notes"] += len(element.pitches)
                     continue
-                times = (_ticks(element.offset + pickup), _ticks(element.quarterLength))
+                times = (
+                    _ticks(element.offset + pickup, dropped),
+                    _ticks(element.quarterLength, dropped),
+                )
                 rows.extend((*times, p.midi, VELOCITY, 0, track) for p in element.pitches)
         staves.append(strike_once(np.array(rows, dtype=NOTE_DTYPE), dropped))
     flat = score.flatten()
-    marks = {_ticks(m.offset + pickup if m.offset else 0): m.getQuarterBPM()
+    marks = {_ticks(m.offset + pickup if m.offset else 0, dropped): m.getQuarterBPM()
              for m in flat.getElementsByClass(tempo.MetronomeMark) if m.number}  # fmt: skip
-    metres = {_ticks(m.offset + pickup if m.offset else 0): (m.numerator, m.denominator)
+    metres = {_ticks(m.offset + pickup if m.offset else 0, dropped): (m.numerator, m.denominator)
               for m in parts[0].flatten().getElementsByClass(meter.TimeSignature)}  # fmt: skip
+    tempi = sorted(({0: DEFAULT_TEMPO} | marks).items())
     signature = parts[0].flatten().getElementsByClass(key.KeySignature).first()
     return Piece(
         notes=np.concatenate(staves),
         ticks_per_quarter=TICKS,
-        tempi=tuple(sorted(({0: DEFAULT_TEMPO} | marks).items())),
+        tempi=tuple(
+            first
+            for first, before in zip(tempi, [None, *tempi])
+            if before is None or first[1] != before[1]
+        ),
         time_signatures=tuple((tick, *m) for tick, m in sorted(({0: (4, 4)} | metres).items())),
         key=None if signature is None else _key(score, signature.sharps),
         track_names=STAVES,
@@ -172,15 +183,13 @@ def score_to_piece(score: stream.Score, name: str) -> Piece:
     )
 
 
-def _ticks(quarters: float | Fraction) -> int:
-    """Quarters → ticks.
+def _ticks(quarters: float | Fraction, counts: Counter[str]) -> int:
+    """Quarters → ticks. Rounding (at most half a tick, 1/960 quarter) is counted.
 
-    A source may round a triplet to its own grid, so up to a quarter of a tick (1/1920 quarter) is
-    rounded away. Raises ValueError if the time is further than that from the grid.
+    A source's own rounding of a triplet is undone first: 683/1024 is meant as 2/3.
     """
-    exact = Fraction(quarters) * TICKS
-    if abs(exact - round(exact)) > Fraction(1, 4):
-        raise ValueError(f"time {quarters} is no multiple of 1/{TICKS} quarter")
+    exact = Fraction(quarters).limit_denominator(64) * TICKS
+    counts["times rounded to a tick"] += exact.denominator != 1
     return round(exact)
 
 
@@ -228,7 +237,7 @@ def read_source(entry: str) -> Source:
     else:
         number = Path(entry).stem.removeprefix("bwv")
         digits = re.match(r"\d+", number).group()
-        file = f"bach_bwv{digits.zfill(3)}{number[len(digits):]}"
+        file = f"bach_bwv{digits.zfill(3)}{number[len(digits) :]}"
         composer, catalogue, title = "Johann Sebastian Bach", f"BWV {number}", chorale_title(number)
     return Source(file, entry, composer, catalogue, title, encoder, rights)
 
@@ -269,10 +278,10 @@ def sources_table(report: BuildReport) -> str:
         [
             "# Where the songs come from",
             "",
-            f"Made by `python -m pianolstm songs` from the corpus of music21 {VERSION_STR}; do not "
-            "edit by hand. Encoder and rights are quoted from the corpus files, in their own words; "
-            "“not stated” means that the file says nothing. music21's corpus licence adds that some "
-            "encodings may not be used commercially. The compositions themselves are older than "
+            f"Made by `python -m pianolstm songs` from the corpus of music21 {VERSION_STR}; do "
+            "not edit by hand. Encoder and rights are quoted from the corpus files, in their own "
+            "words; “not stated” means that the file says nothing. music21's corpus licence adds "
+            "that some encodings may not be used commercially. The compositions are older than "
             "their encodings; whether they are free where you live is for you to check.",
             "",
             f"{len(rows)} songs, {sum(len(p) for _, p in report.written):,} notes. Tempo is "

@@ -1,52 +1,34 @@
-"""The training loop, and checkpoints that can rebuild their own model.
-
-A checkpoint is one safetensors file: the weights, and as JSON in its header the model's
-configuration, the vocabulary, the encoding and the history. Nothing is pickled.
-"""
+"""The training loop: same for both networks, interruptible at any moment."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
+from pianolstm.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    TrainConfig,
+    load_checkpoint,
+    model_config_of,
+    read_file,
+    save_checkpoint,
+)
 from pianolstm.dataset import IGNORE, streams, windows
-from pianolstm.encoding import ArticleEncoding, encoding_from_dict
+from pianolstm.encoding import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
-from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
+from pianolstm.vocabulary import Vocabulary
 
 Pieces = Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train. The defaults are `NoteLSTM`'s; `article_config` gives the article's."""
-
-    epochs: int = 60  # passes over all pieces, each in one key drawn at random
-    batch: int = 16  # B: parallel rows, or windows
-    steps: int = 64  # T: steps of a chunk, or the window's length
-    learning_rate: float = 4e-3
-    warmup: float = 0.02  # share of the run in which the rate rises to its maximum
-    final_rate: float = 0.02  # share of the maximum at the end of the cosine
-    weight_decay: float = 0.03
-    clip: float = 1.0  # largest gradient norm; 0 = off
-    transpose: bool = True  # a new random key for each piece in each epoch
-    keep_improvements: bool = False  # the article's checkpoint whenever the training loss improves
-    seconds: float | None = None  # stop early after so long
-    seed: int = 0
 
 
 def article_config(**changes) -> TrainConfig:
@@ -75,108 +57,6 @@ class KerasRMSprop(torch.optim.Optimizer):
                 v = self.state[p].setdefault("v", torch.zeros_like(p))
                 v.mul_(group["rho"]).addcmul_(p.grad, p.grad, value=1 - group["rho"])
                 p.addcdiv_(p.grad, (v + group["eps"]).sqrt(), value=-group["lr"])
-
-
-@dataclass
-class Checkpoint:
-    """A network with all that is needed to use it."""
-
-    model: RecurrentNetwork
-    vocabulary: Vocabulary
-    encoding: ArticleEncoding
-    history: list[dict] = field(default_factory=list)  # one row an epoch
-    train_config: TrainConfig = field(default_factory=TrainConfig)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint file that cannot be used. Says which, what was found and what to do."""
-
-
-def save_checkpoint(
-    path: str | Path,
-    checkpoint: Checkpoint,
-    dtype: torch.dtype = torch.float32,
-    extra: dict[str, torch.Tensor] | None = None,
-) -> Path:
-    """Write a checkpoint whole or not at all: into a temporary file, then renamed over the old one.
-
-    `dtype` is the precision of the stored weights; `extra` holds further tensors (for resuming).
-    """
-    path = Path(path)
-    weights = {k: v.detach().to("cpu", dtype) for k, v in checkpoint.model.state_dict().items()}
-    header = {
-        "format": "pianolstm 1",
-        "model": asdict(checkpoint.model.config),
-        "encoding": checkpoint.encoding.to_dict(),
-        "vocabulary": checkpoint.vocabulary.tokens[1:],
-        "train": asdict(checkpoint.train_config),
-        "history": checkpoint.history,
-    }
-    data = save(
-        {k: v.contiguous() for k, v in {**weights, **(extra or {})}.items()},
-        metadata={key: json.dumps(value, ensure_ascii=False) for key, value in header.items()},
-    )
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    return path
-
-
-def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise CheckpointError(f"{path.name}: no such checkpoint. Check the path, or train one")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise CheckpointError(
-            f"{path.name}: damaged, or no checkpoint of ours ({error}). Fetch or train it again"
-        ) from error
-    if header.get("format") != "pianolstm 1":
-        raise CheckpointError(
-            f"{path.name}: a safetensors file without our header (format "
-            f"{header.get('format')!r} instead of 'pianolstm 1'). Use a file that train wrote"
-        )
-    return header, tensors
-
-
-def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> Checkpoint:
-    """Rebuild a network from its file, in evaluation mode and full precision.
-
-    Give `vocabulary` to make sure that it is the one the network was trained with: raises
-    `VocabularyMismatchError` if not. Raises `CheckpointError` for a missing or damaged file.
-    """
-    header, tensors = _read(Path(path))
-    own = Vocabulary(header["vocabulary"])
-    if vocabulary is not None and vocabulary != own:
-        raise VocabularyMismatchError(
-            f"{Path(path).name} was trained with {len(own)} tokens, the vocabulary given has "
-            f"{len(vocabulary)} ({len(set(own.tokens) & set(vocabulary.tokens))} in common). Use "
-            "load_checkpoint(path).vocabulary, or train anew with yours"
-        )
-    model = build_model(_model_config(header))
-    weights = {k: v.float() for k, v in tensors.items() if not k.startswith("resume.")}
-    model.load_state_dict(weights)
-    train_config = TrainConfig(**header["train"])
-    encoding = encoding_from_dict(header["encoding"])
-    return Checkpoint(model.eval(), own, encoding, header["history"], train_config)
-
-
-def shipped(name: str) -> Checkpoint:
-    """A checkpoint that comes with the package: "article", "note" or "voicing".
-
-    Raises CheckpointError for another name.
-    """
-    path = Path(str(resources.files("pianolstm") / "checkpoints" / f"{name}.safetensors"))
-    return load_checkpoint(path)
-
-
-def _model_config(header: dict) -> ModelConfig:
-    return ModelConfig(**{**header["model"], "hidden": tuple(header["model"]["hidden"])})
 
 
 def make_optimizer(model: RecurrentNetwork, config: TrainConfig) -> torch.optim.Optimizer:
@@ -283,8 +163,10 @@ def train(
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
-            bar.set_postfix_str(f"loss {loss_sum / tokens:.3f}, "
-                                f"{tokens / (time.perf_counter() - started):,.0f} tokens/s")  # fmt: skip
+            bar.set_postfix_str(
+                f"loss {loss_sum / tokens:.3f}, "
+                f"{tokens / (time.perf_counter() - started):,.0f} tokens/s"
+            )
             bar.update()
             if config.seconds and elapsed > config.seconds:
                 break
@@ -328,8 +210,11 @@ def _save_epoch(folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer)
 
 def _resume(path: Path, run: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
     """Put weights, optimizer, random state and history of `path` into a fresh run."""
-    header, tensors = _read(path)
-    same = _model_config(header) == run.model.config and header["vocabulary"] == run.vocabulary.tokens[1:]
+    header, tensors = read_file(path)
+    same = (
+        model_config_of(header) == run.model.config
+        and header["vocabulary"] == run.vocabulary.tokens[1:]
+    )
     if not same or TrainConfig(**header["train"]) != run.train_config:
         raise CheckpointError(
             f"{path}: holds a run with other settings or another vocabulary. Use another folder, "

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_windows_are_the_articles():
 )
 def test_streams_give_every_target_once_with_its_own_past(lengths, batch, steps):
     starts = np.cumsum([0, *lengths])
-    pieces = [np.arange(a, b) for a, b in zip(starts, starts[1:])]  # every token is unique
+    pieces = [np.arange(a, b) for a, b in itertools.pairwise(starts)]  # every token is unique
     seen, last = [], [None] * batch
     for chunk in streams(pieces, batch, steps):
         assert chunk.inputs.shape == chunk.targets.shape == (batch, steps)
@@ -80,7 +82,8 @@ def test_prepare_numbers_train_and_held_out_alike(song_pieces):
     assert len(data.train[0]) == 12
     piece = data.split.valid[0]
     assert data.vocabulary.decode(data.valid[0]) == [
-        t if t in data.vocabulary else "<unk>" for t in ArticleEncoding().encode(piece)]  # fmt: skip
+        t if t in data.vocabulary else "<unk>" for t in ArticleEncoding().encode(piece)
+    ]
     own = ArticleEncoding().encode(data.split.train[0])
     assert data.vocabulary.decode(data.train_own_key[0]) == own
 

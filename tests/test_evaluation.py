@@ -6,8 +6,8 @@ from pianolstm.evaluation import (
     bigram_nll,
     longest_copied_run,
     nll,
-    unigram_nll,
     uniform_nll,
+    unigram_nll,
     unknown_share,
 )
 from pianolstm.model import ModelConfig, build_model
@@ -40,7 +40,9 @@ def test_nll_is_the_mean_cross_entropy_whatever_the_batch():
     model.eval()
     for piece, losses in zip(pieces, result.per_piece):
         logits, _ = model(torch.tensor(piece[None, :-1]))
-        expected = torch.nn.functional.cross_entropy(logits[0], torch.tensor(piece[1:]), reduction="none")
+        expected = torch.nn.functional.cross_entropy(
+            logits[0], torch.tensor(piece[1:]), reduction="none"
+        )
         assert losses == pytest.approx(expected.detach().numpy(), abs=1e-5)
     assert result.mean == pytest.approx(np.concatenate(result.per_piece).mean())
 

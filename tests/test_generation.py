@@ -71,7 +71,9 @@ def test_same_seed_same_tokens_and_no_unknown(tiny):
 def test_a_piece_does_not_depend_on_its_neighbours(tiny):
     model = tiny[0]
     together = generate(model, [[1], [2, 3, 4], [5]], 40, seeds=[1, 2, 3])
-    alone = [generate(model, [p], 40, seeds=[s])[0] for p, s in (([1], 1), ([2, 3, 4], 2), ([5], 3))]
+    alone = [
+        generate(model, [p], 40, seeds=[s])[0] for p, s in (([1], 1), ([2, 3, 4], 2), ([5], 3))
+    ]
     assert all(a.tolist() == b.tolist() for a, b in zip(together, alone))
 
 

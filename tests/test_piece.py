@@ -67,5 +67,5 @@ def test_transposing_there_and_back_changes_nothing(semitones):
 
 
 def test_transposing_out_of_range_names_the_piece(scale):
-    with pytest.raises(ValueError, match="'scale'.*outside 0 to 127"):
+    with pytest.raises(ValueError, match=r"'scale'.*outside 0 to 127"):
         scale.transpose(90)

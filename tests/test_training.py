@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -10,20 +11,17 @@ import torch
 from torch import nn
 
 from pianolstm import training
-from pianolstm.encoding import ArticleEncoding
-from pianolstm.model import ModelConfig
-from pianolstm.training import (
+from pianolstm.checkpoint import (
     Checkpoint,
     CheckpointError,
-    KerasRMSprop,
     TrainConfig,
-    article_config,
     load_checkpoint,
-    rate_factor,
     save_checkpoint,
     shipped,
-    train,
 )
+from pianolstm.encoding import ArticleEncoding
+from pianolstm.model import ModelConfig
+from pianolstm.training import KerasRMSprop, article_config, rate_factor, train
 from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 
 VOCABULARY = Vocabulary(list("abcdef"))
@@ -47,7 +45,9 @@ def same(a, b):
 def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
     model, vocabulary, encoding = tiny
     history = [{"epoch": 1, "valid_loss": 2.5}]
-    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding, history))
+    path = save_checkpoint(
+        tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding, history)
+    )
     loaded = load_checkpoint(path, vocabulary)
     assert same(loaded.model.state_dict(), model.state_dict())
     assert (loaded.vocabulary, loaded.encoding, loaded.history) == (vocabulary, encoding, history)
@@ -57,7 +57,9 @@ def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
 def test_checkpoint_of_another_vocabulary(tmp_path, tiny):
     model, vocabulary, encoding = tiny
     path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding))
-    message = r"trained with 7 tokens, the vocabulary given has 3 \(2 in common\).*checkpoint\(path\)"
+    message = (
+        r"trained with 7 tokens, the vocabulary given has 3 \(2 in common\).*checkpoint\(path\)"
+    )
     with pytest.raises(VocabularyMismatchError, match=message):
         load_checkpoint(path, Vocabulary(["C4", "X"]))
 
@@ -100,7 +102,9 @@ def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
 
 
 @pytest.mark.parametrize("network", ["note", "article"])
-def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pieces, network, monkeypatch):
+def test_stopped_between_epochs_it_resumes_to_the_same_weights(
+    tmp_path, ids_pieces, network, monkeypatch
+):
     model = NOTE if network == "note" else ModelConfig("article", 7, (4, 6, 4), 0.3)
     config = QUICK if network == "note" else article_config(epochs=4, steps=10, batch=16)
     run(ids_pieces, tmp_path / "whole", model, config)
@@ -126,6 +130,7 @@ KILLED = """
     import os, signal, sys
     import numpy as np
     from pianolstm import training
+    from pianolstm.checkpoint import TrainConfig
     from pianolstm.encoding import ArticleEncoding
     from pianolstm.model import ModelConfig
     from pianolstm.vocabulary import Vocabulary
@@ -143,7 +148,7 @@ KILLED = """
     pieces = [[rng.integers(1, 7, size=n)] for n in (20, 31, 45, 12)]
     training.train(pieces, [rng.integers(1, 7, size=25)], Vocabulary(list("abcdef")),
                    ArticleEncoding(), ModelConfig("note", 7, (8,), 0.3),
-                   training.TrainConfig(epochs=4, batch=2, steps=8), folder)
+                   TrainConfig(epochs=4, batch=2, steps=8), folder)
 """
 
 
@@ -187,4 +192,4 @@ def test_learning_rate_rises_then_falls():
     factors = [rate_factor(t, config) for t in np.linspace(0, 1, 101)]
     assert factors[0] < 0.01 and max(factors) > 0.95
     assert factors[-1] == pytest.approx(0.05)
-    assert all(a >= b for a, b in zip(factors[11:], factors[12:]))
+    assert all(a >= b for a, b in itertools.pairwise(factors[11:]))

@@ -1,4 +1,7 @@
-"""The pictures in `images/`: the article's four figures drawn anew, and a generated piece."""
+"""Draws the pictures of this folder: the article's four figures anew, and a generated piece.
+
+Run it with `python images/draw.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pianolstm.checkpoint import shipped
 from pianolstm.display import TRACK_COLOURS, piano_roll, score
 from pianolstm.generation import generate, probabilities
 from pianolstm.piece import Piece
-from pianolstm.training import shipped
 
 BLUE, ORANGE = TRACK_COLOURS[:2]
 DPI = 110
@@ -28,8 +31,16 @@ def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figu
 
 
 def _box(ax: Axes, x: float, y: float, text: str, colour: str = "0.4", fill: str = "white") -> None:
-    ax.text(x, y, text, ha="center", va="center", fontsize=12, family="monospace",
-            bbox={"boxstyle": "round,pad=0.45", "facecolor": fill, "edgecolor": colour})  # fmt: skip
+    ax.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        fontsize=12,
+        family="monospace",
+        bbox={"boxstyle": "round,pad=0.45", "facecolor": fill, "edgecolor": colour},
+    )
 
 
 def midimusic() -> Figure:
@@ -105,3 +116,8 @@ def draw_all(folder: str | Path) -> list[Path]:
     axes.figure.savefig(paths[-1], dpi=DPI)
     plt.close(axes.figure)
     return paths
+
+
+if __name__ == "__main__":
+    for written in draw_all(Path(__file__).parent):
+        print(written.name)
