@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ def train(args: argparse.Namespace) -> None:
     for name in ("epochs", "steps", "batch", "learning_rate", "seconds", "seed"):
         if getattr(args, name) is not None:
             config = replace(config, **{name: getattr(args, name)})
-    hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig.hidden))
+    hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig().hidden))
     dropout = args.dropout if args.dropout is not None else (0.3 if article else 0.5)
     model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout)
     best = run(data.train, data.valid, data.vocabulary, encoding, model, config, args.out)
@@ -54,6 +55,16 @@ def train(args: argparse.Namespace) -> None:
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
         f"validation {row['valid_loss']:.3f} nats a token, {args.out}/best.safetensors"
     )
+    if args.log:
+        entry = {
+            "command": " ".join(["python -m pianolstm", *sys.argv[1:]]),
+            "valid_loss": row["valid_loss"],
+            "epoch": row["epoch"],
+            "minutes": round(row["seconds"] / 60, 2),
+            "parameters": best.model.parameter_count(),
+        }
+        with open(args.log, "a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
     if args.export:
         print("half precision:", save_checkpoint(args.export, best, dtype=torch.float16))
 
@@ -141,6 +152,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=float, help="stop after so long")
     sub.add_argument("--seed", type=int)
     sub.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder of the run")
+    sub.add_argument("--log", type=Path, help="append a line with the command and its result")
     sub.add_argument("--export", type=Path, help="also write the best here, in half precision")
     sub = add(evaluate)
     add_songs(sub)

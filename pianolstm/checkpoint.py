@@ -25,10 +25,10 @@ from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 class TrainConfig:
     """How to train. The defaults are `NoteLSTM`'s; `article_config` gives the article's."""
 
-    epochs: int = 60  # passes over all pieces, each in one key drawn at random
+    epochs: int = 240  # passes over all pieces, each in one key drawn at random
     batch: int = 16  # B: parallel rows, or windows
-    steps: int = 64  # T: steps of a chunk, or the window's length
-    learning_rate: float = 4e-3
+    steps: int = 32  # T: steps of a chunk, or the window's length
+    learning_rate: float = 8e-3
     warmup: float = 0.02  # share of the run in which the rate rises to its maximum
     final_rate: float = 0.02  # share of the maximum at the end of the cosine
     weight_decay: float = 0.03

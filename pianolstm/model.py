@@ -24,7 +24,7 @@ class ModelConfig:
 
     network: str = "note"  # "note" or "article"
     vocabulary_size: int = 0  # V, `<unk>` included
-    hidden: tuple[int, ...] = (256, 256)  # H of each layer
+    hidden: tuple[int, ...] = (384,)  # H of each layer
     dropout: float = 0.5
 
 

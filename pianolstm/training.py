@@ -124,13 +124,15 @@ def train(
     config: TrainConfig,
     folder: str | Path,
     progress: bool | None = None,
+    stop_after: int | None = None,
 ) -> Checkpoint:
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
     already, the run goes on from it, and ends in exactly the weights of an uninterrupted run.
-    `progress` shows a bar; None means only on a terminal. Raises CheckpointError if the folder
-    holds a run of another configuration.
+    `progress` shows a bar; None means only on a terminal. `stop_after` ends this call after so
+    many epochs, for the next one to go on. Raises CheckpointError if the folder holds a run of
+    another configuration.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +145,9 @@ def train(
         _resume(folder / "last.safetensors", run, optimizer)
     began = time.perf_counter() - (run.history[-1]["seconds"] if run.history else 0.0)
     hidden = None if progress is None else not progress
-    for epoch in range(len(run.history) + 1, config.epochs + 1):
+    done_before = len(run.history)
+    last = min(config.epochs, done_before + (stop_after or config.epochs))
+    for epoch in range(done_before + 1, last + 1):
         model.train()
         loss_sum, tokens, batches = 0.0, 0, 0
         total = _epoch_batches(train_pieces, model_config, config)
