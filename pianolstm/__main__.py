@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> None:
     hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig().hidden))
     dropout = args.dropout if args.dropout is not None else (0.3 if article else 0.5)
     model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout)
-    best = run(data.train, data.valid, data.vocabulary, encoding, model, config, args.out)
+    best = run(data, model, config, args.out)
     row = min(best.history, key=lambda h: h["valid_loss"])
     print(
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "

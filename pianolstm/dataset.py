@@ -108,6 +108,7 @@ class Dataset:
     """Pieces as ids, ready for training and measuring."""
 
     split: Split
+    encoding: ArticleEncoding
     vocabulary: Vocabulary
     train: list[list[np.ndarray]]  # [piece][transposition] → ids (T,)
     valid: list[np.ndarray]  # ids (T,) in the piece's own key
@@ -147,7 +148,7 @@ def prepare(
     held_out = (
         [vocabulary.encode(encoding.encode(p)) for p in part] for part in (split.valid, split.test)
     )
-    return Dataset(split, vocabulary, to_ids(tokens, vocabulary), *held_out)
+    return Dataset(split, encoding, vocabulary, to_ids(tokens, vocabulary), *held_out)
 
 
 @dataclass(frozen=True)

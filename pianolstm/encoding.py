@@ -84,6 +84,7 @@ class ArticleEncoding:
     def pitches(self, token: str) -> list[int]:
         """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.
 
+        Octaves of one pitch class ("0") come back as a single note, as in the article.
         Raises `TokenError` for a string that is neither a note nor a chord.
         """
         parts = token.split(".")
@@ -104,12 +105,14 @@ class ArticleEncoding:
                     until[hand, previous] = index
                 last_played[hand] = index
                 rows.append((index, pitch, hand))
+        hands = sorted(last_played)  # a hand that never plays has no track
         notes = []
         for index, pitch, hand in rows:
             held = self.step * (until.get((hand, index), len(tokens)) - index)
             length = min(held, LONGEST_HOLD) if self.note_length is None else self.note_length
-            notes.append((index * self.step, length, pitch, hand))
-        return Piece.from_quarters(notes, track_names=HANDS, name=name)
+            notes.append((index * self.step, length, pitch, hands.index(hand)))
+        names = tuple(HANDS[hand] for hand in hands)
+        return Piece.from_quarters(notes, track_names=names, name=name)
 
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""

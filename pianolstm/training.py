@@ -22,11 +22,9 @@ from pianolstm.checkpoint import (
     read_file,
     save_checkpoint,
 )
-from pianolstm.dataset import IGNORE, streams, windows
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.dataset import IGNORE, Dataset, streams, windows
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
-from pianolstm.vocabulary import Vocabulary
 
 Pieces = Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
 
@@ -116,10 +114,7 @@ def carry(state: State, fresh: torch.Tensor) -> State:
 
 
 def train(
-    train_pieces: Pieces,
-    valid_pieces: Sequence[np.ndarray],
-    vocabulary: Vocabulary,
-    encoding: ArticleEncoding,
+    data: Dataset,
     model_config: ModelConfig,
     config: TrainConfig,
     folder: str | Path,
@@ -140,7 +135,7 @@ def train(
     device = pick_device()
     model = build_model(model_config).to(device)
     optimizer = make_optimizer(model, config)
-    run = Checkpoint(model, vocabulary, encoding, [], config)
+    run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
         _resume(folder / "last.safetensors", run, optimizer)
     began = time.perf_counter() - (run.history[-1]["seconds"] if run.history else 0.0)
@@ -150,10 +145,10 @@ def train(
     for epoch in range(done_before + 1, last + 1):
         model.train()
         loss_sum, tokens, batches = 0.0, 0, 0
-        total = _epoch_batches(train_pieces, model_config, config)
+        total = _epoch_batches(data.train, model_config, config)
         started = time.perf_counter()
         bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
-        for loss, n in epoch_losses(model, train_pieces, config, epoch):
+        for loss, n in epoch_losses(model, data.train, config, epoch):
             elapsed = time.perf_counter() - began
             done = min(1.0, (epoch - 1 + batches / total) / config.epochs)
             if config.seconds:
@@ -176,7 +171,7 @@ def train(
                 break
         bar.close()
         rate = tokens / (time.perf_counter() - started)
-        valid_loss = nll(model, valid_pieces, window=config.steps).mean
+        valid_loss = nll(model, data.valid, window=config.steps).mean
         run.history.append(
             {"epoch": epoch, "batches": batches, "train_loss": round(loss_sum / tokens, 6),
              "valid_loss": round(valid_loss, 6), "tokens_per_second": round(rate),

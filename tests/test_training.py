@@ -19,6 +19,7 @@ from pianolstm.checkpoint import (
     save_checkpoint,
     shipped,
 )
+from pianolstm.dataset import Dataset, Split
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.model import ModelConfig
 from pianolstm.training import KerasRMSprop, article_config, rate_factor, train
@@ -30,8 +31,8 @@ QUICK = TrainConfig(epochs=4, batch=2, steps=8, seed=3)
 
 
 def run(ids_pieces, folder, model=NOTE, config=QUICK, **options):
-    pieces, held_out = ids_pieces
-    return train(pieces, held_out, VOCABULARY, ArticleEncoding(), model, config, folder, **options)
+    data = Dataset(Split([], [], []), ArticleEncoding(), VOCABULARY, *ids_pieces, [])
+    return train(data, model, config, folder, **options)
 
 
 def weights(path):
@@ -118,6 +119,7 @@ KILLED = """
     import numpy as np
     from pianolstm import training
     from pianolstm.checkpoint import TrainConfig
+    from pianolstm.dataset import Dataset, Split
     from pianolstm.encoding import ArticleEncoding
     from pianolstm.model import ModelConfig
     from pianolstm.vocabulary import Vocabulary
@@ -133,9 +135,10 @@ KILLED = """
     os.fsync = fsync
     rng = np.random.default_rng(0)
     pieces = [[rng.integers(1, 7, size=n)] for n in (20, 31, 45, 12)]
-    training.train(pieces, [rng.integers(1, 7, size=25)], Vocabulary(list("abcdef")),
-                   ArticleEncoding(), ModelConfig("note", 7, (8,), 0.3),
-                   TrainConfig(epochs=4, batch=2, steps=8), folder)
+    data = Dataset(Split([], [], []), ArticleEncoding(), Vocabulary(list("abcdef")), pieces,
+                   [rng.integers(1, 7, size=25)], [])
+    training.train(data, ModelConfig("note", 7, (8,), 0.3), TrainConfig(epochs=4, batch=2, steps=8),
+                   folder)
 """
 
 

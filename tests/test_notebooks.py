@@ -1,0 +1,68 @@
+"""The notebooks as committed: executed, compared, short cells, small files."""
+
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(path):
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return request.param
+
+
+def test_all_six_are_there():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
+
+
+def test_every_cell_has_been_executed_in_order_and_without_error(notebook):
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+
+
+def test_cells_are_short_and_explained(notebook):
+    cells = code_cells(notebook)
+    lines = [cell.source.count("\n") + 1 for cell in cells]
+    assert max(lines) <= 25
+    assert statistics.median(lines) <= 10
+    prose = sum(len(cell.source.split()) for cell in nbformat.read(notebook, 4).cells
+                if cell.cell_type == "markdown")  # fmt: skip
+    assert prose / len(cells) >= 40
+
+
+def test_the_file_is_small_and_has_sound_and_pictures(notebook):
+    assert notebook.stat().st_size <= 1_500_000
+    outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
+    text = "".join(str(o.get("data", "")) for o in outputs)
+    assert "data:audio/mpeg" in text
+    assert "image/png" in text
+
+
+def test_no_path_of_the_machine_that_ran_it(notebook):
+    text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", notebook.read_text(encoding="utf-8"))
+    assert not re.findall(r"/(?:home|root|Users|work|tmp)/\w+", text)
+
+
+def test_outputs_are_compared_nearly_everywhere():
+    """Strict nbval compares the text outputs of at least 85 % of the cells that print."""
+    printing = ignored = 0
+    for path in NOTEBOOKS:
+        for cell in code_cells(path):
+            shown = [o for o in cell.outputs if o.output_type == "stream" or "data" in o]
+            printing += bool(shown)
+            skipped = re.search(r"NBVAL_(IGNORE_OUTPUT|SKIP)|nbval-(ignore|skip)", str(cell))
+            ignored += bool(shown and skipped)
+            assert "NBVAL_SKIP" not in cell.source
+            if skipped:
+                assert "assert " in cell.source, f"{path.name}: an ignored output must assert"
+    assert ignored / printing <= 0.15

@@ -1,0 +1,92 @@
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from pianolstm import songs
+from pianolstm.parsing import read_midi
+from pianolstm.piece import NOTE_DTYPE
+from pianolstm.songs import build_songs, read_source, strike_once
+
+SAMPLE = ["bach/bwv269.mxl", "bach/bwv66.6.mxl", "schoenberg/opus19/movement6.mxl"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    return folder, build_songs(
+        folder, [*SAMPLE, "bach/bwv277.krn", "bach/bwv1.6.mxl", "no/such.mxl"]
+    )
+
+
+def test_same_music21_same_bytes(built, songs_folder):
+    folder, _ = built
+    for name in ("bach_bwv269", "bach_bwv066.6", "schoenberg_op19_no6"):
+        assert (folder / f"{name}.mid").read_bytes() == (songs_folder / f"{name}.mid").read_bytes()
+
+
+def test_what_cannot_be_exported_is_named_and_the_rest_goes_on(built):
+    _, report = built
+    assert len(report.written) == 3
+    assert "rights line forbids" in report.skipped["bach/bwv277.krn"]
+    assert report.skipped["bach/bwv1.6.mxl"] == "5 parts, not 4"
+    assert "FileNotFoundError" in report.skipped["no/such.mxl"]
+    assert "no/such.mxl" in str(report)
+
+
+def test_a_pickup_keeps_its_place_in_the_bar(songs_folder):
+    piece = read_midi(songs_folder / "bach_bwv269.mid")
+    assert piece.time_signatures == ((0, 3, 4),)
+    assert piece.onsets[0] == 2.0  # a pick-up of one quarter, on the third beat
+
+
+def test_repeats_are_not_expanded_and_ties_are_one_note(songs_folder):
+    from music21 import corpus
+
+    score = corpus.parse("bach/bwv269")
+    struck = {
+        (n.offset + 2, p.midi, half)
+        for half, parts in enumerate((score.parts[:2], score.parts[2:]))
+        for part in parts
+        for n in part.flatten().stripTies().notes
+        for p in n.pitches
+    }
+    piece = read_midi(songs_folder / "bach_bwv269.mid")
+    ours = {(n["onset"] / 480, int(n["pitch"]), int(n["track"])) for n in piece.notes}
+    assert ours == {(float(onset), pitch, half) for onset, pitch, half in struck}
+
+
+def test_tempo_metre_key_and_staves_are_in_every_file(song_pieces):
+    for piece in song_pieces:
+        assert piece.track_names == songs.STAVES
+        assert piece.tempi and piece.time_signatures
+        assert piece.key, piece.name
+
+
+def test_a_key_is_struck_once_at_a_time():
+    rows = [(0, 4, 60), (0, 2, 60), (3, 2, 60), (0, 9, 64)]
+    notes = np.zeros(4, dtype=NOTE_DTYPE)
+    for note, row in zip(notes, rows):
+        note["onset"], note["duration"], note["pitch"] = row
+    counts = Counter()
+    kept = [(int(n["onset"]), int(n["duration"])) for n in strike_once(notes, counts)]
+    assert kept == [(0, 3), (3, 2), (0, 9)]
+    assert counts == {"unisons merged": 1, "notes cut where struck again": 1}
+
+
+def test_sources_quote_the_corpus():
+    bach = read_source("bach/bwv269.mxl")
+    assert (bach.catalogue, bach.title) == ("BWV 269", "Aus meines Herzens Grunde")
+    assert "Margaret Greentree" in bach.rights
+    clara = read_source("schumann_clara/polonaise_op1n1.mxl")
+    assert "CC BY-SA 4.0" in clara.rights
+    assert "Craig Stuart Sapp" in read_source("chopin/mazurka06-2.krn").encoder
+
+
+def test_sources_table_has_a_row_for_every_song(songs_folder):
+    table = (songs_folder / "SOURCES.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| (\S+\.mid) \|", table, re.MULTILINE))
+    assert listed == {path.name for path in songs_folder.glob("*.mid")}
+    size = sum(path.stat().st_size for path in songs_folder.iterdir())
+    assert size < 3_000_000
