@@ -201,13 +201,13 @@ def article_tokens(path: str | Path) -> list[str]:
     """The article's reading loop as printed, kept for comparison with `read_midi`.
 
     Source: Skúli, "How to Generate Music using a LSTM Neural Network in Keras" (2017), section
-    "Preparing the Data". Changed in one place: `midi.flat` is `midi.flatten()` in music21 today.
+    "Preparing the Data". `midi.flat` is `midi.flatten()` in music21 today; nothing else is changed.
     It reads the first instrument part only, and counts tie continuations as fresh notes.
     """
     from music21 import chord, converter, instrument, note
 
     notes = []
-    midi = converter.parse(path)
+    midi = converter.parse(path, forceSource=True)  # the file itself, not a pickled cache of it
     parts = instrument.partitionByInstrument(midi)
     notes_to_parse = parts.parts[0].recurse() if parts else midi.flatten().notes
     for element in notes_to_parse:

@@ -40,6 +40,7 @@ FORBIDS = re.compile(r"rights[^.]*reserved|non-?commercial|\bNC\b", re.IGNORECAS
 RIGHTS = re.compile(r"©|copyright|licen[sc]e|permission|public domain|\bCC\b|rights", re.IGNORECASE)
 
 # The solo keyboard works of the corpus: entry → (file name, composer, catalogue number, title).
+# Not among them: verdi/laDonnaEMobile, an arrangement that states neither rights nor licence.
 KEYBOARD_WORKS = {
     "bach/bwv846.mxl": ("bach_bwv846_prelude", "Johann Sebastian Bach", "BWV 846",
                         "The Well-Tempered Clavier I, Prelude in C major"),
