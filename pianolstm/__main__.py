@@ -48,7 +48,9 @@ def train(args: argparse.Namespace) -> None:
             config = replace(config, **{name: getattr(args, name)})
     hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig().hidden))
     dropout = args.dropout if args.dropout is not None else (0.3 if article else 0.5)
-    model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout)
+    model = ModelConfig(
+        args.network, len(data.vocabulary), hidden, dropout, args.voicing and not article
+    )
     best = run(data, model, config, args.out)
     row = min(best.history, key=lambda h: h["valid_loss"])
     print(

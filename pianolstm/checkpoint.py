@@ -120,11 +120,11 @@ def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> C
             f"{len(vocabulary)} ({len(set(own.tokens) & set(vocabulary.tokens))} in common). Use "
             "load_checkpoint(path).vocabulary, or train anew with yours"
         )
-    model = build_model(model_config_of(header))
+    encoding = encoding_from_dict(header["encoding"])
+    model = build_model(model_config_of(header), encoding.features(own.tokens))
     weights = {k: v.float() for k, v in tensors.items() if not k.startswith("resume.")}
     model.load_state_dict(weights)
     train_config = TrainConfig(**header["train"])
-    encoding = encoding_from_dict(header["encoding"])
     return Checkpoint(model.eval(), own, encoding, header["history"], train_config)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -113,6 +114,17 @@ class ArticleEncoding:
             notes.append((index * self.step, length, pitch, hands.index(hand)))
         names = tuple(HANDS[hand] for hand in hands)
         return Piece.from_quarters(notes, track_names=names, name=name)
+
+    def features(self, tokens: Sequence[str]) -> np.ndarray:
+        """What each token is made of: a 1 for each of its pitches, shape (V, 128), float32.
+
+        A token that the encoding cannot read (`<unk>`) is made of nothing.
+        """
+        result = np.zeros((len(tokens), 128), dtype=np.float32)
+        for row, token in zip(result, tokens):
+            with suppress(TokenError):
+                row[self.pitches(token)] = 1.0
+        return result
 
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""

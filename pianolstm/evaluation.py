@@ -139,26 +139,33 @@ def unknown_share(pieces: Sequence[np.ndarray]) -> float:
     return float((counted == UNK_ID).mean())
 
 
-def longest_copied_run(
-    ids: Sequence[int] | np.ndarray, training: Sequence[np.ndarray]
-) -> tuple[int, int]:
-    """Longest run of tokens that also stands in a training piece: (length, where it starts).
+def longest_copied_runs(
+    pieces: Sequence[np.ndarray], training: Sequence[np.ndarray]
+) -> list[tuple[int, int]]:
+    """Longest run of tokens of each piece that also stands in a training piece: (length, start).
 
     Give the training pieces in all transpositions, and a copy in another key is found too. A run
-    may not contain `<unk>`, which stands for many tokens. Runs within one training piece only.
+    may not contain `<unk>`, which stands for many tokens, nor cross from one training piece into
+    the next.
     """
-    alphabet = {token: chr(i + 1) for i, token in enumerate(dict.fromkeys(
-        int(t) for piece in training for t in piece if t != UNK_ID))}  # fmt: skip
-    # One character a token: Python's substring search is fast; "\0" ends a piece.
-    corpus = "\0".join("".join(alphabet.get(int(t), "\0") for t in piece) for piece in training)
-    text = "".join(alphabet.get(int(t), "\0") for t in ids)
-    best, where = 0, 0
-    for start in range(len(text)):
-        while "\0" not in (run := text[start : start + best + 1]) and len(run) == best + 1:
-            if run not in corpus:
-                break
-            best, where = best + 1, start
-    return best, where
+    known = sorted({int(t) for piece in training for t in np.unique(piece)} - {UNK_ID})
+    alphabet = {token: chr(i + 1) for i, token in enumerate(known)}
+
+    def as_text(piece: Sequence[int] | np.ndarray) -> str:
+        # One character a token: Python's substring search is fast. "\0" ends a run.
+        return "".join(alphabet.get(token, "\0") for token in np.asarray(piece, int).tolist())
+
+    corpus = "\0".join(map(as_text, training))
+    result = []
+    for text in map(as_text, pieces):
+        best, where = 0, 0
+        for start in range(len(text)):
+            run = text[start : start + best + 1]
+            while len(run) == best + 1 and "\0" not in run and run in corpus:
+                best, where = best + 1, start
+                run = text[start : start + best + 1]
+        result.append((best, where))
+    return result
 
 
 def repetition(tokens: Sequence, window: int = 64) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,6 +27,7 @@ class ModelConfig:
     vocabulary_size: int = 0  # V, `<unk>` included
     hidden: tuple[int, ...] = (384,)  # H of each layer
     dropout: float = 0.5
+    shared: bool = False  # NoteLSTM: tokens share the vectors of the features they are made of
 
 
 class RecurrentNetwork(nn.Module):
@@ -108,7 +110,7 @@ class ArticleLSTM(RecurrentNetwork):
     HIDDEN = (256, 512, 256)
     DENSE = 256
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
         super().__init__(config, input_size=1)
         self.dense = nn.Linear(config.hidden[-1], self.DENSE)
         self.output = nn.Linear(self.DENSE, config.vocabulary_size)
@@ -142,29 +144,62 @@ class NoteLSTM(RecurrentNetwork):
     A token is a learned vector instead of a number, so that ids close together need not mean the
     same; the output layer compares with the same vectors (Press and Wolf 2017, "Using the Output
     Embedding to Improve Language Models"), which halves what a rare token must teach.
+
+    With `shared`, a token's vector is its own plus those of its features, the rows of a matrix
+    (V, F) that the caller gives: a rare chord then borrows from all others that hold its notes
+    (the sum of parts of Bojanowski et al. 2017, "Enriching Word Vectors with Subword Information").
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, input_size=config.hidden[-1])
-        self.embedding = nn.Embedding(config.vocabulary_size, config.hidden[-1])
+    def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
+        E = config.hidden[-1]
+        super().__init__(config, input_size=E)
+        self.embedding = nn.Embedding(config.vocabulary_size, E)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
-        nn.init.normal_(self.embedding.weight, std=config.hidden[-1] ** -0.5)
+        nn.init.normal_(self.embedding.weight, std=E**-0.5)
+        if config.shared:
+            if features is None or len(features) != config.vocabulary_size:
+                given = "none" if features is None else len(features)
+                raise ValueError(
+                    f"a shared network of {config.vocabulary_size} tokens needs a row of features "
+                    f"for each; given: {given}. Use encoding.features(vocabulary.tokens)"
+                )
+            self.register_buffer("features", torch.from_numpy(features), persistent=False)
+            self.feature_vectors = nn.Parameter(torch.randn(features.shape[1], E) * E**-0.5)
+        self._vectors: torch.Tensor | None = None  # kept between steps outside training
+
+    def vectors(self) -> torch.Tensor:
+        """The vector of every token, shape (V, E)."""
+        if not self.config.shared:
+            return self.embedding.weight
+        if self._vectors is None or self.training:
+            vectors = self.embedding.weight + self.features @ self.feature_vectors
+            if self.training:
+                return vectors
+            self._vectors = vectors.detach()
+        return self._vectors
+
+    def train(self, mode: bool = True) -> NoteLSTM:
+        self._vectors = None  # weights may have changed
+        return super().train(mode)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.embedding(ids))
+        return self.dropout(nn.functional.embedding(ids, self.vectors()))
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.linear(self.dropout(x), self.embedding.weight, self.bias)
+        return nn.functional.linear(self.dropout(x), self.vectors(), self.bias)
 
 
 NETWORKS = {"note": NoteLSTM, "article": ArticleLSTM}
 
 
-def build_model(config: ModelConfig) -> RecurrentNetwork:
-    """The network that a configuration describes. Raises ValueError for an unknown name."""
+def build_model(config: ModelConfig, features: np.ndarray | None = None) -> RecurrentNetwork:
+    """The network that a configuration describes; `features` for a shared one, see `NoteLSTM`.
+
+    Raises ValueError for an unknown name, or features that are missing or of another size.
+    """
     if config.network not in NETWORKS:
         raise ValueError(f"unknown network {config.network!r}; choose from {', '.join(NETWORKS)}")
-    return NETWORKS[config.network](config)
+    return NETWORKS[config.network](config, features)
 
 
 def pick_device() -> torch.device:

@@ -20,6 +20,7 @@ import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -239,18 +240,20 @@ def read_source(entry: str) -> Source:
         number = Path(entry).stem.removeprefix("bwv")
         digits = re.match(r"\d+", number).group()
         file = f"bach_bwv{digits.zfill(3)}{number[len(digits) :]}"
-        composer, catalogue, title = "Johann Sebastian Bach", f"BWV {number}", chorale_title(number)
+        composer, catalogue, title = (
+            "Johann Sebastian Bach",
+            f"BWV {number}",
+            _chorale_titles().get(number, ""),
+        )
     return Source(file, entry, composer, catalogue, title, encoder, rights)
 
 
-def chorale_title(bwv: str) -> str:
-    """German title of a chorale by BWV number, from music21's list; "" where it has none."""
+@lru_cache(maxsize=1)
+def _chorale_titles() -> dict[str, str]:
+    """BWV number → German title, from music21's own list of chorales."""
     from music21.corpus import chorales
 
-    if not hasattr(chorale_title, "titles"):
-        listed = chorales.ChoraleListRKBWV().byBWV
-        chorale_title.titles = {number: row["title"] for number, row in listed.items()}
-    return chorale_title.titles.get(bwv, "")
+    return {bwv: row["title"] for bwv, row in chorales.ChoraleListRKBWV().byBWV.items()}
 
 
 def _raw_text(path: Path) -> str:
@@ -273,8 +276,6 @@ def sources_table(report: BuildReport) -> str:
         f"| {len(p)} | {', '.join(f'{n} {why}' for why, n in p.dropped.items()) or '–'} |"
         for s, p in report.written
     ]
-    counted = Counter(re.sub(r"^\d+ parts", "not exactly 4 parts", why.split(", not 4")[0])
-                      for why in report.skipped.values())  # fmt: skip
     return "\n".join(
         [
             "# Where the songs come from",
@@ -294,8 +295,6 @@ def sources_table(report: BuildReport) -> str:
             *rows,
             "",
             "## Left out",
-            "",
-            *[f"- {n} × {why}" for why, n in counted.most_common()],
             "",
             "| corpus entry | reason |",
             "|---|---|",

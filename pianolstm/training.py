@@ -133,7 +133,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     device = pick_device()
-    model = build_model(model_config).to(device)
+    model = build_model(model_config, data.encoding.features(data.vocabulary.tokens)).to(device)
     optimizer = make_optimizer(model, config)
     run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
@@ -180,7 +180,10 @@ def train(
         _save_epoch(folder, run, optimizer)
         if config.seconds and run.history[-1]["seconds"] > config.seconds:
             break
-    return load_checkpoint(folder / "best.safetensors")
+    best = load_checkpoint(folder / "best.safetensors")
+    best.history = run.history  # the whole run, also what came after the best epoch
+    save_checkpoint(folder / "best.safetensors", best)
+    return best
 
 
 def _epoch_batches(pieces: Pieces, model_config: ModelConfig, config: TrainConfig) -> int:

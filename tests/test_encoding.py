@@ -1,5 +1,6 @@
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,3 +103,8 @@ def test_settings_travel_as_a_dictionary():
     assert encoding_from_dict(encoding.to_dict()) == encoding
     with pytest.raises(ValueError, match="unknown encoding 'Morse'"):
         encoding_from_dict({"encoding": "Morse"})
+
+
+def test_features_are_the_pitches_of_a_token():
+    features = ArticleEncoding(voicing=True).features(["<unk>", "C4", "C3.E4"])
+    assert [np.flatnonzero(row).tolist() for row in features] == [[], [60], [48, 64]]

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from pianolstm.dataset import prepare
+from pianolstm.encoding import ArticleEncoding
 from pianolstm.evaluation import (
     bigram_nll,
-    longest_copied_run,
+    longest_copied_runs,
     nll,
     uniform_nll,
     unigram_nll,
@@ -68,9 +70,14 @@ def test_unknown_share_leaves_the_first_token_out():
     assert unknown_share([np.array([0, 1, 0]), np.array([0, 2, 2])]) == 0.25
 
 
-def test_longest_copied_run():
+def test_longest_copied_runs():
     training = [np.array([1, 2, 3, 4]), np.array([5, 6, 7])]
-    assert longest_copied_run([9, 2, 3, 4, 5, 6], training) == (3, 1)
-    assert longest_copied_run([4, 5], training) == (1, 0)  # not across two pieces
-    assert longest_copied_run([0, 0, 0], [np.array([0, 0, 0])]) == (0, 0)
-    assert longest_copied_run([], training) == (0, 0)
+    pieces = [[9, 2, 3, 4, 5, 6], [4, 5], []]  # the second not across two pieces
+    assert longest_copied_runs(pieces, training) == [(3, 1), (1, 0), (0, 0)]
+    assert longest_copied_runs([[0, 0, 0]], [np.array([0, 0, 0])]) == [(0, 0)]
+
+
+def test_a_copy_in_another_key_is_found(song_pieces):
+    data = prepare(song_pieces[:60], ArticleEncoding())
+    moved = data.vocabulary.encode(ArticleEncoding().encode(data.split.train[3].transpose(2)))
+    assert longest_copied_runs([moved], data.train_all_keys) == [(len(moved), 0)]

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -82,3 +83,23 @@ def test_output_is_tied_to_the_embedding():
 def test_unknown_network_is_refused():
     with pytest.raises(ValueError, match="unknown network 'gpt'; choose from note, article"):
         build_model(ModelConfig("gpt", 10))
+
+
+def test_shared_vectors_are_sums_and_follow_training():
+    features = np.array([[0, 0], [1, 0], [1, 1]], dtype=np.float32)
+    model = build_model(ModelConfig("note", 3, (4,), 0.0, shared=True), features).eval()
+    own, parts = model.embedding.weight, model.feature_vectors
+    assert torch.allclose(model.vectors()[2], own[2] + parts[0] + parts[1])
+    assert torch.equal(model.vectors()[0], own[0])
+    before = model.vectors()
+    model.train()
+    model(torch.tensor([[1, 2]]))[0].sum().backward()
+    assert parts.grad.abs().sum() > 0
+    with torch.no_grad():
+        parts += 1
+    assert not torch.allclose(model.eval().vectors()[2], before[2])
+
+
+def test_shared_network_wants_features_for_every_token():
+    with pytest.raises(ValueError, match=r"3 tokens needs a row .*given: 2.*encoding\.features"):
+        build_model(ModelConfig("note", 3, (4,), shared=True), np.zeros((2, 5), np.float32))
