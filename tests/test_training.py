@@ -11,19 +11,16 @@ import torch
 from torch import nn
 
 from pianolstm.checkpoint import (
-    Checkpoint,
     CheckpointError,
     TrainConfig,
     load_checkpoint,
-    save_checkpoint,
-    shipped,
 )
 from pianolstm.dataset import Dataset, Split
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig
 from pianolstm.training import KerasRMSprop, article_config, rate_factor, train
-from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
+from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
 NOTE = ModelConfig("note", 7, (8,), 0.3)
@@ -41,49 +38,6 @@ def weights(path):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
-    model, vocabulary, encoding = tiny
-    history = [{"epoch": 1, "valid_loss": 2.5}]
-    path = save_checkpoint(
-        tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding, history)
-    )
-    loaded = load_checkpoint(path, vocabulary)
-    assert same(loaded.model.state_dict(), model.state_dict())
-    assert (loaded.vocabulary, loaded.encoding, loaded.history) == (vocabulary, encoding, history)
-    assert os.listdir(tmp_path) == ["m.safetensors"]
-
-
-def test_checkpoint_of_another_vocabulary(tmp_path, tiny):
-    model, vocabulary, encoding = tiny
-    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding))
-    message = (
-        r"trained with 7 tokens, the vocabulary given has 3 \(2 in common\).*checkpoint\(path\)"
-    )
-    with pytest.raises(VocabularyMismatchError, match=message):
-        load_checkpoint(path, Vocabulary(["C4", "X"]))
-
-
-@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
-def test_damaged_checkpoint(tmp_path, tiny, damage):
-    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(*tiny))
-    data = path.read_bytes()
-    path.write_bytes({"cut": data[:-100], "garbage": b"x" * 500, "empty": b""}[damage])
-    with pytest.raises(CheckpointError, match=r"m\.safetensors: damaged.*train it again"):
-        load_checkpoint(path)
-
-
-def test_missing_and_foreign_checkpoints(tmp_path):
-    from safetensors.torch import save_file
-
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
-        load_checkpoint(tmp_path / "gone.safetensors")
-    save_file({"w": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="without our header"):
-        load_checkpoint(tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
-        shipped("symphony")
 
 
 def test_training_lowers_the_loss_and_keeps_the_best(tmp_path, ids_pieces):
