@@ -205,6 +205,8 @@ def _save_epoch(folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer)
         name = f"weights-improvement-{row['epoch']:02d}-{row['train_loss']:.4f}-bigger"
         save_checkpoint(folder / f"{name}.safetensors", run)
     extra = {"resume.rng": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        extra["resume.rng_cuda"] = torch.cuda.get_rng_state()
     for index, state in optimizer.state_dict()["state"].items():
         extra |= {f"resume.optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     save_checkpoint(folder / "last.safetensors", run, extra=extra)
@@ -231,4 +233,6 @@ def _resume(path: Path, run: Checkpoint, optimizer: torch.optim.Optimizer) -> No
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     torch.set_rng_state(tensors["resume.rng"])
+    if "resume.rng_cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["resume.rng_cuda"])
     run.history.extend(header["history"])
