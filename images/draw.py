@@ -20,7 +20,7 @@ from pianolstm.piece import Piece
 BLUE, ORANGE = TRACK_COLOURS[:2]
 DPI = 110
 OPENING = "G2.D4.G4.B4"  # a G major chord
-SEED, TOKENS = 7, 120
+SEED, TOKENS, TOP_P = 1, 120, 0.95  # the defaults of `python -m pianolstm compose`
 
 
 def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figure, Axes]:
@@ -94,7 +94,7 @@ def generated_piece() -> Piece:
     """The piece shown in README and images: shipped checkpoint, fixed prompt and seed."""
     composer = shipped("voicing")
     prompt = composer.vocabulary.encode([OPENING], strict=True)
-    (new,) = generate(composer.model, [prompt], TOKENS, [SEED])
+    (new,) = generate(composer.model, [prompt], TOKENS, [SEED], top_p=TOP_P)
     tokens = composer.vocabulary.decode([*prompt, *new])
     return composer.encoding.decode(tokens, name="generated")
 

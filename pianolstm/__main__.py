@@ -163,10 +163,10 @@ def parser() -> argparse.ArgumentParser:
     sub = add(compose)
     sub.add_argument("--checkpoint", default="voicing", help="a file, or article, note, voicing")
     sub.add_argument("--prompt", default="G2.D4.G4.B4", help="tokens to start from, with spaces")
-    sub.add_argument("--tokens", type=int, default=128, help="number of new tokens")
+    sub.add_argument("--tokens", type=int, default=120, help="number of new tokens")
     sub.add_argument("--temperature", type=float, default=1.0)
-    sub.add_argument("--top-p", type=float)
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--top-p", type=float, default=0.95, help="share of probability to keep")
+    sub.add_argument("--seed", type=int, default=1)
     sub.add_argument("--out", type=Path, default=Path("composition"), help="path without ending")
     return top
 
