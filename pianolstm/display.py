@@ -16,6 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import get_data_path
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
@@ -121,8 +122,18 @@ def score(piece: Piece, page_width: int = 1800) -> Picture:
 
     if not len(piece):
         raise ValueError(f"piece {piece.name!r} holds no notes to engrave")
-    toolkit = engrave(piece, page_width)
-    png = resvg_py.svg_to_bytes(svg_string=toolkit.renderToSVG(1), background="white")
+    svg = engrave(piece, page_width).renderToSVG(1)
+    # Text is set in matplotlib's own fonts: a bare machine has none. They lack verovio's private
+    # code for the quarter note of a tempo mark, but hold Unicode's.
+    svg = svg.replace("\ueca5", "\N{QUARTER NOTE}").replace('"Leipzig"', '"DejaVu Sans"')
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg,
+        background="white",
+        skip_system_fonts=True,
+        font_dirs=[str(Path(get_data_path()) / "fonts" / "ttf")],
+        font_family="DejaVu Serif",
+        serif_family="DejaVu Serif",
+    )
     bars = len(piece.bar_starts())
     return Picture(bytes(png), f"Score of {piece.name}: {bars} bars, {len(piece)} notes")
 
