@@ -85,10 +85,8 @@ class BuildReport:
 
     def __str__(self) -> str:
         notes = sum(len(piece) for _, piece in self.written)
-        lines = [
-            f"{len(self.written)} songs written, {notes:,} notes; {len(self.skipped)} left out"
-        ]
-        return "\n".join(lines + [f"  {entry}: {why}" for entry, why in self.skipped.items()])
+        head = f"{len(self.written)} songs written, {notes:,} notes; {len(self.skipped)} left out"
+        return "\n".join([head, *(f"  {entry}: {why}" for entry, why in self.skipped.items())])
 
 
 def corpus_folder() -> Path:
@@ -156,19 +154,21 @@ def score_to_piece(score: stream.Score, name: str) -> Piece:
                 if element.duration.isGrace or not element.quarterLength:
                     dropped["grace notes"] += len(element.pitches)
                     continue
-                times = (
-                    _ticks(element.offset + pickup, dropped),
-                    _ticks(element.quarterLength, dropped),
-                )
-                rows.extend((*times, p.midi, VELOCITY, 0, track) for p in element.pitches)
+                onset = _ticks(element.offset + pickup, dropped)
+                length = _ticks(element.quarterLength, dropped)
+                rows.extend((onset, length, p.midi, VELOCITY, 0, track) for p in element.pitches)
         staves.append(strike_once(np.array(rows, dtype=NOTE_DTYPE), dropped))
-    flat = score.flatten()
-    marks = {_ticks(m.offset + pickup if m.offset else 0, dropped): m.getQuarterBPM()
-             for m in flat.getElementsByClass(tempo.MetronomeMark) if m.number}  # fmt: skip
-    metres = {_ticks(m.offset + pickup if m.offset else 0, dropped): (m.numerator, m.denominator)
-              for m in parts[0].flatten().getElementsByClass(meter.TimeSignature)}  # fmt: skip
-    tempi = sorted(({0: DEFAULT_TEMPO} | marks).items())
-    signature = parts[0].flatten().getElementsByClass(key.KeySignature).first()
+
+    def tick(event) -> int:  # what stands at the very beginning stays there
+        return _ticks(event.offset + pickup if event.offset else 0, dropped)
+
+    marks = score.flatten().getElementsByClass(tempo.MetronomeMark)
+    tempi = {0: DEFAULT_TEMPO} | {tick(m): m.getQuarterBPM() for m in marks if m.number}
+    upper = parts[0].flatten()
+    metres = {tick(m): (m.numerator, m.denominator)
+              for m in upper.getElementsByClass(meter.TimeSignature)}  # fmt: skip
+    signature = upper.getElementsByClass(key.KeySignature).first()
+    tempi = sorted(tempi.items())
     return Piece(
         notes=np.concatenate(staves),
         ticks_per_quarter=TICKS,
@@ -177,7 +177,7 @@ def score_to_piece(score: stream.Score, name: str) -> Piece:
             for first, before in zip(tempi, [None, *tempi])
             if before is None or first[1] != before[1]
         ),
-        time_signatures=tuple((tick, *m) for tick, m in sorted(({0: (4, 4)} | metres).items())),
+        time_signatures=tuple((t, *m) for t, m in sorted(({0: (4, 4)} | metres).items())),
         key=None if signature is None else _key(score, signature.sharps),
         track_names=STAVES,
         name=name,
