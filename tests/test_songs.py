@@ -7,7 +7,8 @@ import pytest
 from pianolstm import songs
 from pianolstm.parsing import read_midi
 from pianolstm.piece import NOTE_DTYPE
-from pianolstm.songs import build_songs, read_source, strike_once
+from pianolstm.songs import build_songs, strike_once
+from pianolstm.sources import read_source
 
 SAMPLE = ["bach/bwv269.mxl", "bach/bwv66.6.mxl", "schoenberg/opus19/movement6.mxl"]
 
