@@ -59,6 +59,9 @@ def test_article_network_is_measured_on_full_windows():
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 6]), reduction="none")
     found = [result.per_piece[0][0], result.per_piece[1][1]]
     assert found == pytest.approx(expected.detach().numpy(), abs=1e-6)
+    some = nll(model, pieces, window=3, before=before, every=2)
+    both = (np.concatenate(r.per_piece) for r in (some, result))
+    assert next(both) == pytest.approx(next(both)[::2], abs=1e-6)
 
 
 def test_nothing_to_measure_is_an_error(tiny):
