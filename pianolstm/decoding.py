@@ -71,6 +71,40 @@ def voices(notes: np.ndarray) -> list[list[np.ndarray]]:
     return result
 
 
+def engraving_grid(notes: np.ndarray, ticks_per_quarter: int) -> np.ndarray:
+    """The notes at times that notation can express.
+
+    Multiples of 1/16 and 1/12 quarter stay as they are (64th notes; triplets down to 32nds). A note
+    that begins or ends elsewhere is moved to multiples of 1/8, and lasts 1/8 at least.
+    """
+    moved = notes.copy()
+    ends = notes["onset"] + notes["duration"]
+    fits = np.ones(len(notes), dtype=bool)
+    for times in (notes["onset"], ends):
+        fits &= (times * 16 % ticks_per_quarter == 0) | (times * 12 % ticks_per_quarter == 0)
+    step = ticks_per_quarter / 8
+    onset = np.round(notes["onset"] / step).astype(np.int64)
+    end = np.maximum(np.round(ends / step).astype(np.int64), onset + 1)
+    moved["onset"] = np.where(fits, notes["onset"], np.round(onset * step))
+    moved["duration"] = np.where(fits, notes["duration"], np.round((end - onset) * step))
+    return moved
+
+
+def _tied_parts(onset: Fraction, duration: Fraction) -> list[Fraction]:
+    """A duration in pieces that single notes can have, split where a beat begins.
+
+    music21 would write 7/6 quarter as one note of a 12:7 tuplet, which verovio plays wrongly.
+    """
+    for scale in (Fraction(1), Fraction(3, 2)):  # plain, or part of a triplet
+        numerator, denominator = (duration * scale).as_integer_ratio()
+        if numerator in (1, 2, 3, 4, 6, 8) and denominator & (denominator - 1) == 0:
+            return [duration]
+    head = onset.__floor__() + 1 - onset
+    if head >= duration:
+        return [duration]
+    return [head, *_tied_parts(onset + head, duration - head)]
+
+
 def _m21_pitch(number: int) -> pitch.Pitch:
     """By name where there is one: for bare numbers music21 prints needless accidentals."""
     from music21 import pitch
@@ -86,9 +120,10 @@ def to_stream(piece: Piece) -> stream.Score:
     straight into a staff, engrave wrongly and without an error.
     """
     from music21 import chord as m21chord
-    from music21 import clef, duration, key, layout, metadata, meter, note, stream, tempo
+    from music21 import clef, duration, key, layout, metadata, meter, note, stream, tempo, tie
 
-    notes, tpq = piece.notes, piece.ticks_per_quarter
+    tpq = piece.ticks_per_quarter
+    notes = engraving_grid(piece.notes, tpq)
     two_hands = len(piece.track_names) == 2
     upper = notes["track"] == 0 if two_hands else notes["pitch"] >= MIDDLE_C
     score = stream.Score()
@@ -108,9 +143,17 @@ def to_stream(piece: Piece) -> stream.Score:
             voice = stream.Voice()
             for group in chords:
                 pitches = [_m21_pitch(int(p)) for p in np.unique(group["pitch"])]
-                element = note.Note(pitches[0]) if len(pitches) == 1 else m21chord.Chord(pitches)
-                element.duration = duration.Duration(Fraction(int(group["duration"][0]), tpq))
-                voice.insert(Fraction(int(group["onset"][0]), tpq), element)
+                onset = Fraction(int(group["onset"][0]), tpq)
+                parts = _tied_parts(onset, Fraction(int(group["duration"][0]), tpq))
+                for i, length in enumerate(parts):
+                    single = len(pitches) == 1
+                    element = note.Note(pitches[0]) if single else m21chord.Chord(pitches)
+                    element.duration = duration.Duration(length)
+                    if len(parts) > 1:
+                        last = i + 1 == len(parts)
+                        element.tie = tie.Tie("start" if i == 0 else "stop" if last else "continue")
+                    voice.insert(onset, element)
+                    onset += length
             staff.insert(0, voice)
         staff.makeNotation(inPlace=True)
         for measure in staff.getElementsByClass(stream.Measure):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import symusic
 from matplotlib import get_data_path
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
@@ -116,15 +117,39 @@ def engrave(piece: Piece, page_width: int = 1800):
     return toolkit
 
 
+def misplaced_notes(piece: Piece, toolkit) -> int:
+    """How many notes of the piece an engraving does not hold at their onset.
+
+    Compares with verovio's own MIDI of what it engraved, pitch by pitch, to one of its ticks (120 a
+    quarter). 0 for the chorales and for what our networks write; music21 and verovio still disagree
+    about some triplets of freer piano music.
+    """
+    engraved = symusic.Score.from_midi(base64.b64decode(toolkit.renderToMIDI()))
+    found = np.array([(n.pitch, n.start) for track in engraved.tracks for n in track.notes])
+    wanted = piece.notes["onset"] * engraved.ticks_per_quarter / piece.ticks_per_quarter
+    wrong = 0
+    for pitch in np.unique(piece.notes["pitch"]):
+        ours = np.sort(wanted[piece.notes["pitch"] == pitch])
+        theirs = np.sort(found[found[:, 0] == pitch, 1])
+        both = min(len(ours), len(theirs))
+        wrong += len(ours) - both + int((np.abs(ours[:both] - theirs[:both]) > 1).sum())
+        wrong += len(theirs) - both
+    return wrong
+
+
 def score(piece: Piece, page_width: int = 1800) -> Picture:
-    """Engrave the piece as notes on two staves. Take `piece.bars(1, 8)` for a part of it."""
+    """Engrave the piece as notes on two staves. Take `piece.bars(1, 8)` for a part of it.
+
+    The picture's text says how many notes, if any, do not stand where they sound.
+    """
     import resvg_py
 
     if not len(piece):
         raise ValueError(f"piece {piece.name!r} holds no notes to engrave")
-    svg = engrave(piece, page_width).renderToSVG(1)
+    toolkit = engrave(piece, page_width)
     # Text is set in matplotlib's own fonts: a bare machine has none. They lack verovio's private
     # code for the quarter note of a tempo mark, but hold Unicode's.
+    svg = toolkit.renderToSVG(1)
     svg = svg.replace("\ueca5", "\N{QUARTER NOTE}").replace('"Leipzig"', '"DejaVu Sans"')
     png = resvg_py.svg_to_bytes(
         svg_string=svg,
@@ -134,14 +159,13 @@ def score(piece: Piece, page_width: int = 1800) -> Picture:
         font_family="DejaVu Serif",
         serif_family="DejaVu Serif",
     )
-    bars = len(piece.bar_starts())
-    return Picture(bytes(png), f"Score of {piece.name}: {bars} bars, {len(piece)} notes")
+    text = f"Score of {piece.name}: {len(piece.bar_starts())} bars, {len(piece)} notes"
+    wrong = misplaced_notes(piece, toolkit)
+    return Picture(bytes(png), text + (f", {wrong} of them NOT where they sound" if wrong else ""))
 
 
 @lru_cache(maxsize=1)
 def _synthesizer():
-    import symusic
-
     font = resources.files("pretty_midi") / "TimGM6mb.sf2"
     if not font.is_file():
         raise FileNotFoundError(

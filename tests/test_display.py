@@ -84,3 +84,12 @@ def test_a_piece_without_notes():
     for show in (score, audio):
         with pytest.raises(ValueError, match="'silence' holds no notes"):
             show(silence)
+
+
+def test_score_says_what_it_could_not_place():
+    run = Piece.from_quarters([(i * 2 / 13, 2 / 13, 60 + i) for i in range(13)], name="thirteen")
+    assert "NOT where they sound" in repr(score(run))  # 13 notes in two quarters: moved to a grid
+    triplets = Piece.from_quarters([(i / 3, 1 / 3, 60 + i) for i in range(12)], name="triplets")
+    assert repr(score(triplets)) == "Score of triplets: 1 bars, 12 notes"
+    tied = Piece.from_quarters([(0, 7 / 4, 72), (1.75, 0.25, 74)], name="tied")
+    assert repr(score(tied)) == "Score of tied: 1 bars, 2 notes"
