@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pianolstm.quantisation import PERFORMANCES
+
 OUR_SONGS = Path("midi_songs")
 
 
@@ -20,10 +22,39 @@ def songs(args: argparse.Namespace) -> None:
     print(build_songs(args.out))
 
 
+def read(args: argparse.Namespace) -> None:
+    """turn a folder of MIDI files of any size into a token store for training"""
+    from pianolstm.encoding import ArticleEncoding
+    from pianolstm.store import Recipe, build_store
+
+    recipe = Recipe(
+        ArticleEncoding(voicing=args.voicing),
+        tuple(args.grid),
+        args.instruments,
+        args.pedal,
+        args.performances,
+        args.audit,
+    )
+    report = build_store(args.folder, args.out, recipe, args.processes)
+    print(report)
+    print(f"{args.out}: ids.npy, store.json, report.csv (a line for every file)")
+
+
 def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
     from pianolstm.dataset import prepare
     from pianolstm.parsing import read_folder
+    from pianolstm.store import TokenStore, is_store
 
+    if is_store(args.songs):
+        store = TokenStore(args.songs)
+        print(store.summary, file=sys.stderr)
+        if store.encoding != encoding or vocabulary not in (None, store.vocabulary):
+            raise ValueError(
+                f"{args.songs}: a store of {store.encoding} with {len(store.vocabulary):,} classes "
+                "does not fit. Read the folder again with the same --voicing as here, and evaluate "
+                "only what was trained on it"
+            )
+        return store.dataset()
     report = read_folder(args.songs, recursive=args.recursive)
     print(report, file=sys.stderr)
     return prepare(report.pieces, encoding, vocabulary, chorales_only=not args.all_pieces)
@@ -136,11 +167,25 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     def add_songs(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--songs", type=Path, default=OUR_SONGS, help="folder of MIDI files")
+        songs_help = "folder of MIDI files, or a token store that `read` made"
+        sub.add_argument("--songs", type=Path, default=OUR_SONGS, help=songs_help)
         sub.add_argument("--recursive", action="store_true", help="its subfolders too")
         sub.add_argument("--all-pieces", action="store_true", help="not only the Bach chorales")
 
     add(songs).add_argument("--out", type=Path, default=OUR_SONGS, help="folder to write")
+    sub = add(read)
+    sub.add_argument("folder", type=Path, help="its subfolders are read too")
+    sub.add_argument("--out", type=Path, required=True, help="the token store, a new folder")
+    sub.add_argument("--voicing", action="store_true", help="keep the octaves of chords")
+    grid_help = "divisions of a quarter that notes move to; none: leave them"
+    sub.add_argument("--grid", type=int, nargs="*", default=(4, 3), metavar="N", help=grid_help)
+    beat_help = "recordings without a beat: keep as played, drop, or bend to the grid"
+    sub.add_argument("--performances", choices=PERFORMANCES, default="keep", help=beat_help)
+    music_help = "all (but drums), piano, a General MIDI name such as Violin, or its number"
+    sub.add_argument("--instruments", default="all", help=music_help)
+    sub.add_argument("--pedal", action="store_true", help="the sustain pedal lengthens notes")
+    sub.add_argument("--audit", action="store_true", help="count every note a second time (slow)")
+    sub.add_argument("--processes", type=int, help="one for each core unless given")
     sub = add(train)
     add_songs(sub)
     sub.add_argument("--network", choices=("note", "article"), default="note")
@@ -180,7 +225,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"pianolstm {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; a training run goes on from its last epoch", file=sys.stderr)
+        hint = {"train": "the same command goes on from the last epoch",
+                "read": "nothing was written"}  # fmt: skip
+        print(f"\nstopped; {hint.get(args.command, 'run it again')}", file=sys.stderr)
         return 130
     return 0
 

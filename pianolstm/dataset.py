@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # imported where it is used: processes that only read files start much faster
+    import torch
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it
 ALL_KEYS = tuple(range(-6, 6))  # semitones that bring a piece into each of the twelve keys
@@ -31,16 +35,23 @@ def soprano_line(piece: Piece) -> tuple[tuple[int, int], ...]:
 
     A note belongs to it if nothing higher sounds when it starts. Transposition makes no difference.
     """
-    line: list[tuple[int, int, int]] = []  # onset, end, pitch
     upper = piece.notes[piece.notes["track"] == 0]
-    for note in sorted(upper, key=lambda n: (n["onset"], -int(n["pitch"]))):
-        onset, pitch = int(note["onset"]), int(note["pitch"])
-        if line and line[-1][1] > onset and line[-1][2] > pitch:
+    rows = sorted(zip(upper["onset"].tolist(), (-upper["pitch"].astype(int)).tolist(),
+                      upper["duration"].tolist()))  # fmt: skip
+    line: list[tuple[int, int]] = []  # onset, pitch
+    end = -1  # of the latest note of the line
+    for onset, lower, duration in rows:
+        if line and (line[-1][0] == onset or (end > onset and line[-1][1] > -lower)):
             continue
-        if line and line[-1][0] == onset:
-            continue
-        line.append((onset, onset + int(note["duration"]), pitch))
-    return tuple((b[0] - a[0], b[2] - a[2]) for a, b in itertools.pairwise(line))
+        line.append((onset, -lower))
+        end = onset + duration
+    return tuple((b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(line))
+
+
+def part_of(name: str) -> int:
+    """The part of the split that a group of pieces goes to: 0 train, 1 valid, 2 test."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return max(0, int.from_bytes(digest[:8]) % 10 - 7)
 
 
 @dataclass(frozen=True)
@@ -67,9 +78,7 @@ def split_pieces(pieces: Sequence[Piece], chorales_only: bool = True) -> Split:
             groups.setdefault(soprano_line(piece), []).append(piece)
     parts: tuple[list[Piece], ...] = ([], [], [])
     for group in groups.values():
-        digest = hashlib.sha256(group[0].name.encode()).digest()
-        tenth = int.from_bytes(digest[:8], "big") % 10
-        parts[max(0, tenth - 7)].extend(group)
+        parts[part_of(group[0].name)].extend(group)
     return Split(*parts)
 
 
@@ -77,7 +86,9 @@ def transposed_tokens(
     pieces: Sequence[Piece], encoding: ArticleEncoding, semitones: Sequence[int] = ALL_KEYS
 ) -> list[list[list[str]]]:
     """Tokens of every piece in every transposition: [piece][transposition] → list of tokens."""
-    return [[encoding.encode(piece.transpose(s)) for s in semitones] for piece in pieces]
+    transpose = lru_cache(maxsize=None)(encoding.transpose)
+    encoded = [encoding.encode(piece) for piece in pieces]
+    return [[[transpose(t, s) for t in tokens] for s in semitones] for tokens in encoded]
 
 
 def to_ids(
@@ -85,6 +96,16 @@ def to_ids(
 ) -> list[list[np.ndarray]]:
     """`transposed_tokens` as ids, the same nesting."""
     return [[vocabulary.encode(version) for version in versions] for versions in tokens]
+
+
+def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:
+    """All pieces one after another, each in its key: ids (T,).
+
+    Pieces that lie so in a file already (`TokenStore`, all in their own keys) are not copied.
+    """
+    if hasattr(pieces, "joined") and all(key == ALL_KEYS.index(0) for key in keys):
+        return pieces.joined()
+    return np.concatenate([versions[key] for versions, key in zip(pieces, keys)])
 
 
 def windows(ids: np.ndarray, length: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,6 +120,8 @@ def windows(ids: np.ndarray, length: int = 100) -> tuple[torch.Tensor, torch.Ten
             f"{len(ids)} tokens are too few for windows of {length}: a window and its target need "
             f"{length + 1}. Use more music or a shorter window"
         )
+    import torch
+
     every = torch.from_numpy(np.ascontiguousarray(ids)).unfold(0, length + 1, 1)
     return every[:, :-1], every[:, -1]
 
@@ -107,12 +130,12 @@ def windows(ids: np.ndarray, length: int = 100) -> tuple[torch.Tensor, torch.Ten
 class Dataset:
     """Pieces as ids, ready for training and measuring."""
 
-    split: Split
+    split: Split | None  # None where the pieces themselves are not at hand (a token store)
     encoding: ArticleEncoding
     vocabulary: Vocabulary
-    train: list[list[np.ndarray]]  # [piece][transposition] → ids (T,)
-    valid: list[np.ndarray]  # ids (T,) in the piece's own key
-    test: list[np.ndarray]
+    train: Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
+    valid: Sequence[np.ndarray]  # ids (T,) in the piece's own key
+    test: Sequence[np.ndarray]
 
     @property
     def train_own_key(self) -> list[np.ndarray]:
@@ -160,26 +183,30 @@ class Chunk:
     fresh: torch.Tensor  # (B,) True where a new piece starts: its state must be zero
 
 
-def streams(pieces: Sequence[np.ndarray], batch: int, steps: int) -> Iterator[Chunk]:
+def streams(pieces: Iterable[np.ndarray], batch: int, steps: int) -> Iterator[Chunk]:
     """Whole pieces in `batch` parallel rows, cut into chunks of `steps` (truncated BPTT).
 
     A row plays its pieces one after another; a piece starts at a chunk's beginning, so that the
     state can be set to zero there, and the rest of its last chunk is padding. Every token but a
-    piece's first is a target exactly once.
+    piece's first is a target exactly once. A piece is asked for when its row begins.
     """
-    queue = [piece for piece in reversed(pieces) if len(piece) > 1]
+    import torch
+
+    queue = (piece for piece in pieces if len(piece) > 1)
     rows: list[tuple[np.ndarray, int] | None] = [None] * batch  # piece and position in it
-    while queue or any(rows):
+    while True:
+        fresh = np.array([row is None for row in rows])
+        for b in np.flatnonzero(fresh):
+            piece = next(queue, None)
+            rows[b] = None if piece is None else (piece, 0)
+        if not any(rows):
+            return
         inputs = np.zeros((batch, steps), dtype=np.int64)
         targets = np.full((batch, steps), IGNORE, dtype=np.int64)
-        fresh = np.zeros(batch, dtype=bool)
-        for b in range(batch):
-            if rows[b] is None:
-                fresh[b] = True
-                rows[b] = (queue.pop(), 0) if queue else None
-            if rows[b] is None:
+        for b, row in enumerate(rows):
+            if row is None:
                 continue
-            piece, start = rows[b]
+            piece, start = row
             part = piece[start : start + steps + 1]
             inputs[b, : len(part) - 1], targets[b, : len(part) - 1] = part[:-1], part[1:]
             rows[b] = (piece, start + steps) if start + steps + 1 < len(piece) else None

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import symusic
 
-from pianolstm.parsing import key_sharps
-from pianolstm.piece import Piece, pitch_name
+from pianolstm.piece import Piece, key_sharps, pitch_name
 
 if TYPE_CHECKING:
     from music21 import pitch, stream

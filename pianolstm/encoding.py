@@ -56,6 +56,18 @@ def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
     return min(rotations, key=spread) if rotations else ()
 
 
+@lru_cache(maxsize=65_536)
+def _token(pitches: bytes, voicing: bool) -> str:
+    distinct = sorted(set(pitches))
+    if len(distinct) == 1 or voicing:
+        return ".".join(map(pitch_name, distinct))
+    return _chord(distinct)
+
+
+def _chord(pitches: Sequence[int]) -> str:
+    return ".".join(map(str, normal_order(frozenset(p % 12 for p in pitches))))
+
+
 @dataclass(frozen=True)
 class ArticleEncoding:
     """The article's tokens, one for all notes that start together, on all tracks.
@@ -71,16 +83,29 @@ class ArticleEncoding:
 
     def encode(self, piece: Piece) -> list[str]:
         """One token an onset, in time order."""
-        onsets, starts = np.unique(piece.notes["onset"], return_index=True)
-        groups = np.split(piece.notes["pitch"], starts[1:]) if len(onsets) else []
-        return [self.token(group.tolist()) for group in groups]
+        if not len(piece):
+            return []
+        onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
+        starts = (np.flatnonzero(onsets[1:] != onsets[:-1]) + 1).tolist()
+        groups = zip([0, *starts], [*starts, len(piece)])
+        return [_token(pitches[start:stop], self.voicing) for start, stop in groups]
 
     def token(self, pitches: Sequence[int]) -> str:
         """The token of pitches (MIDI numbers) that start together."""
-        distinct = sorted(set(pitches))
-        if len(distinct) == 1 or self.voicing:
-            return ".".join(pitch_name(p) for p in distinct)
-        return ".".join(map(str, normal_order(frozenset(p % 12 for p in distinct))))
+        return _token(bytes(pitches), self.voicing)
+
+    def transpose(self, token: str, semitones: int) -> str:
+        """The token of the same notes `semitones` higher; `<unk>` stays what it is.
+
+        A note that would leave 0 to 127 moves by an octave to stay there.
+        """
+        try:
+            pitches = [p + semitones for p in self.pitches(token)]
+        except TokenError:
+            return token
+        if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
+            return _chord(pitches)
+        return self.token([p + 12 * (p < 0) - 12 * (p > 127) for p in pitches])
 
     def pitches(self, token: str) -> list[int]:
         """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.

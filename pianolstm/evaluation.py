@@ -69,7 +69,7 @@ def _window_nll(model, pieces, window, before, every) -> list[np.ndarray]:
     losses = []
     for index in torch.from_numpy(counted).split(256):
         logits = model.predict_next(inputs[index].to(device))
-        target = targets[index].to(device)
+        target = targets[index].to(device).long()
         losses.append(torch.nn.functional.cross_entropy(logits, target, reduction="none").cpu())
     found = torch.cat(losses).numpy()
     return [found[owner[counted] == i] for i in range(len(pieces))]

@@ -19,13 +19,16 @@ NOTE_DTYPE = np.dtype(
         ("velocity", np.uint8),  # 1 (softest) to 127
         ("program", np.uint8),  # General MIDI instrument, 0 = grand piano
         ("track", np.uint16),  # index into Piece.track_names
-    ]
+    ],
+    align=True,  # a few bytes more, twice as fast
 )
 
 DEFAULT_TEMPO = 90.0  # quarter notes a minute, where a source names no tempo
 
 # music21's default spelling of the twelve pitch classes ("-" is a flat)
 PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
+MAJOR = ("C-", "G-", "D-", "A-", "E-", "B-", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")
+MINOR = ("A-", "E-", "B-", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#", "D#", "A#")
 
 
 def pitch_name(pitch: int) -> str:
@@ -35,6 +38,22 @@ def pitch_name(pitch: int) -> str:
     both for its E and for E flat 1.
     """
     return f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1 if pitch >= 12 else 'm1'}"
+
+
+def key_name(sharps: int, minor: bool) -> str:
+    """Name of a key signature: sharps −7 (seven flats) to 7, in music21's spelling."""
+    return f"{(MINOR if minor else MAJOR)[sharps + 7]} {'minor' if minor else 'major'}"
+
+
+def key_sharps(key: str) -> tuple[int, bool]:
+    """The inverse of `key_name`: ("E minor") → (1, True)."""
+    tonic, mode = key.split()
+    return (MINOR if mode == "minor" else MAJOR).index(tonic) - 7, mode == "minor"
+
+
+def listed(counts: Mapping[str, int]) -> list[str]:
+    """Counts as words: {"percussion": 3} → ["3 percussion"]."""
+    return [f"{number:,} {reason}" for reason, number in counts.items()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,22 +67,21 @@ class Piece:
     key: str | None = None  # "G major": the first key signature
     track_names: tuple[str, ...] = ()
     name: str = ""
-    dropped: Mapping[str, int] = field(default_factory=dict)  # reason → notes left out on reading
+    dropped: Mapping[str, int] = field(default_factory=dict)  # reason → notes left out
+    repaired: Mapping[str, int] = field(default_factory=dict)  # reason → times mended on reading
+    note_ons: int | None = None  # note-on messages in its file, counted apart; None: not audited
 
     def __post_init__(self) -> None:
         notes = np.asarray(self.notes, dtype=NOTE_DTYPE)
-        order = np.lexsort((notes["duration"], notes["pitch"], notes["track"], notes["onset"]))
-        notes = notes[order]
+        notes = notes.take(_order(notes))  # much faster than notes[…] for structured arrays
         if len(notes):
             where = f"piece {self.name!r}"
             if notes["onset"][0] < 0:
                 raise ValueError(f"{where}: a note starts at tick {notes['onset'][0]}, before 0")
-            if notes["duration"].min() < 1:
-                raise ValueError(
-                    f"{where}: a note lasts {notes['duration'].min()} ticks; at least 1"
-                )
-            if notes["pitch"].max() > 127:
-                raise ValueError(f"{where}: pitch {notes['pitch'].max()} is above 127")
+            if (shortest := notes["duration"].min()) < 1:
+                raise ValueError(f"{where}: a note lasts {shortest} ticks; at least 1")
+            if (highest := notes["pitch"].max()) > 127:
+                raise ValueError(f"{where}: pitch {highest} is above 127")
         notes.setflags(write=False)
         object.__setattr__(self, "notes", notes)
 
@@ -105,6 +123,18 @@ class Piece:
             f"Piece({self.name!r}: {len(self)} notes, {max(1, len(self.track_names))} track(s), "
             f"{len(self.bar_starts())} bars, {self.seconds:.1f} s)"
         )
+
+    @property
+    def account(self) -> str:
+        """Where every note of the piece's file went, in a line."""
+        dropped = sum(self.dropped.values())
+        parts = [f"{len(self):,} kept", f"{dropped:,} dropped", *listed(self.dropped)]
+        if self.note_ons is None:
+            head = "not audited"
+        else:
+            head = f"{self.note_ons:,} note-ons"
+            parts.append(f"{self.note_ons - len(self) - dropped:,} unaccounted for")
+        return f"{head}: {', '.join(parts + listed(self.repaired))}"
 
     @property
     def onsets(self) -> np.ndarray:
@@ -178,6 +208,18 @@ class Piece:
             tempi=_since(self.tempi, begin, stop),
             time_signatures=_since(self.time_signatures, begin, stop),
         )
+
+
+def _order(notes: np.ndarray) -> np.ndarray:
+    """Indices that sort notes by onset, then track, pitch and duration."""
+    onset, track, pitch = notes["onset"], notes["track"], notes["pitch"]
+    if len(notes) and onset.max() < 2**38:  # all but the duration in one integer: much faster
+        key = (onset << 24) | (track.astype(np.int64) << 8) | pitch
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        if (key[1:] > key[:-1]).all():
+            return order
+    return np.lexsort((notes["duration"], pitch, track, onset))
 
 
 def _since(events: tuple[tuple, ...], begin: int, stop: int) -> tuple[tuple, ...]:

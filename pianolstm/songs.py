@@ -25,8 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pianolstm.decoding import write_midi
-from pianolstm.parsing import key_name
-from pianolstm.piece import DEFAULT_TEMPO, NOTE_DTYPE, Piece
+from pianolstm.piece import DEFAULT_TEMPO, NOTE_DTYPE, Piece, key_name
 from pianolstm.sources import (
     FORBIDS,
     KEYBOARD_WORKS,

@@ -22,7 +22,7 @@ from pianolstm.checkpoint import (
     read_file,
     save_checkpoint,
 )
-from pianolstm.dataset import IGNORE, Dataset, streams, windows
+from pianolstm.dataset import IGNORE, Dataset, joined, streams, windows
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
 
@@ -88,16 +88,15 @@ def epoch_losses(
     draw = np.random.default_rng([config.seed, epoch])
     device = next(model.parameters()).device
     keys = [draw.integers(len(p)) if config.transpose else len(p) // 2 for p in pieces]
-    chosen = [versions[key] for versions, key in zip(pieces, keys)]
     if model.config.network == "article":
-        inputs, targets = windows(np.concatenate(chosen), config.steps)
+        inputs, targets = windows(joined(pieces, keys), config.steps)
         for index in torch.from_numpy(draw.permutation(len(inputs))).split(config.batch):
             logits = model.predict_next(inputs[index].to(device))
-            yield nn.functional.cross_entropy(logits, targets[index].to(device)), len(index)
+            yield nn.functional.cross_entropy(logits, targets[index].to(device).long()), len(index)
         return
-    order = draw.permutation(len(chosen))
+    order = draw.permutation(len(pieces))
     state = model.zero_state(config.batch)
-    for chunk in streams([chosen[i] for i in order], config.batch, config.steps):
+    for chunk in streams((pieces[i][keys[i]] for i in order), config.batch, config.steps):
         state = carry(state, chunk.fresh.to(device))
         logits, state = model(chunk.inputs.to(device), state)
         tokens = int((chunk.targets != IGNORE).sum())

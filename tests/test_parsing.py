@@ -9,11 +9,10 @@ from pianolstm.parsing import (
     MidiParseError,
     article_tokens,
     find_midi_files,
-    key_name,
-    key_sharps,
     read_folder,
     read_midi,
 )
+from pianolstm.piece import key_name, key_sharps
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "midi"
 

@@ -1,0 +1,276 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pianolstm.__main__ import main
+from pianolstm.dataset import ALL_KEYS, prepare
+from pianolstm.decoding import write_midi
+from pianolstm.encoding import ArticleEncoding
+from pianolstm.model import ModelConfig
+from pianolstm.parsing import find_midi_files, read_folder
+from pianolstm.store import Recipe, StoreError, TokenStore, build_store, encode_file
+from pianolstm.training import TrainConfig, article_config, train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def rows(store):
+    with open(Path(store) / "report.csv", encoding="utf-8", newline="") as table:
+        return {row["file"]: row for row in csv.DictReader(table)}
+
+
+@pytest.fixture(scope="module")
+def our_store(tmp_path_factory, songs_folder):
+    out = tmp_path_factory.mktemp("stores") / "songs"
+    return build_store(songs_folder, out, Recipe(audit=True)), TokenStore(out)
+
+
+def test_a_store_holds_the_tokens_of_its_files(our_store, songs_folder):
+    report, store = our_store
+    assert report.files["read"] == len(store) == 375
+    assert report.note_ons == report.notes + report.dropped.total() == 90_481
+    for name in store.names[::25]:
+        expected = encode_file(songs_folder / name, Recipe()).tokens.split(" ")
+        got = store.vocabulary.decode(store[store.names.index(name)])
+        assert all(a in (b, "<unk>") for a, b in zip(got, expected, strict=True))
+
+
+def test_a_store_splits_and_numbers_as_prepare_does(our_store, song_pieces):
+    """The same music both ways, where the grid changes nothing and no file is a duplicate."""
+    _, store = our_store
+    data, stored = prepare(song_pieces, ArticleEncoding(), chorales_only=False), store.dataset()
+    names = {piece.name for piece in data.split.train}
+    assert {Path(name).stem for name in store.names[: store.parts[0]]} <= names
+    place = next(i for i, p in enumerate(data.split.train) if p.name == "bach_bwv269")
+    stored_place = store.names.index("bach_bwv269.mid")
+    for key in range(len(ALL_KEYS)):
+        expected = data.vocabulary.decode(data.train[place][key])
+        assert stored.vocabulary.decode(stored.train[stored_place][key]) == expected
+
+
+def test_ids_are_mapped_and_not_loaded(our_store):
+    _, store = our_store
+    assert isinstance(store.ids, np.memmap)
+    assert store.ids.dtype == np.int32
+    data = store.dataset()
+    assert data.train[0].ids.base is not None  # a view of the file
+    assert np.shares_memory(data.train.joined(), store.ids)
+    assert len(data.train.joined()) == sum(len(piece[0]) for piece in data.train)
+    with pytest.raises(IndexError, match="piece 999999 of"):
+        data.train[999_999]
+
+
+@pytest.mark.parametrize("network", ["note", "article"])
+def test_training_takes_a_store(our_store, tmp_path, network):
+    data = our_store[1].dataset()
+    if network == "article":
+        config = article_config(epochs=1, seconds=0.1, steps=20)
+        model = ModelConfig("article", len(data.vocabulary), (4, 4, 4), 0.0)
+    else:
+        config = TrainConfig(epochs=1, seconds=0.1)
+        model = ModelConfig("note", len(data.vocabulary), (8,), 0.0)
+    assert train(data, model, config, tmp_path / network).history[0]["valid_loss"] > 0
+
+
+def test_commands_read_and_train(tmp_path, capsys):
+    store = tmp_path / "store"
+    assert main(["read", str(ROOT / "midi_songs"), "--out", str(store), "--processes", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "376 files" in printed
+    assert "1 duplicate" in printed
+    assert "not audited" in printed
+    command = ["train", "--songs", str(store), "--hidden", "8", "--seconds", "0.1", "--epochs", "1"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert main([*command, "--voicing", "--out", str(tmp_path / "run2")]) == 2
+    assert "does not fit. Read the folder again" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mixed_folder(tmp_path, scale, midi_file, songs_folder):
+    """One of each: good, in a subfolder, duplicate, empty, damaged, not MIDI, without a beat."""
+    folder = tmp_path / "mixed"
+    (folder / "deep" / "er").mkdir(parents=True)
+    songs = find_midi_files(songs_folder)
+    for i in range(40):  # enough for every part of the split
+        (folder / f"song{i}.mid").write_bytes(songs[i * 9].read_bytes())
+    write_midi(scale, folder / "deep" / "er" / "scale.MID")
+    write_midi(scale, folder / "deep" / "scale again.mid")
+    (folder / "bad.mid").write_bytes(songs[0].read_bytes()[:300])
+    (folder / "zero.mid").write_bytes(b"")
+    (folder / "silence.mid").write_bytes(midi_file([]).read_bytes())
+    (folder / "notes.txt").write_text("no music")
+    random = np.random.default_rng(0).integers(0, 480 * 100, 200)
+    free = scale.from_quarters([(t / 480, 0.5, 60 + t % 12) for t in random])
+    write_midi(free, folder / "free.mid")
+    return folder
+
+
+def test_every_file_is_accounted_for(mixed_folder, tmp_path):
+    report = build_store(mixed_folder, tmp_path / "out")
+    table = rows(tmp_path / "out")
+    assert len(table) == 46
+    assert report.files == {"read": 42, "damaged": 2, "empty": 1, "duplicate": 1}
+    assert table["bad.mid"]["status"] == table["zero.mid"]["status"] == "damaged"
+    assert "bad.mid: truncated" in str(report)
+    assert "zero.mid: the file is empty" in str(report)
+    assert table["silence.mid"]["status"] == "empty"
+    assert table["deep/scale again.mid"]["message"] == "same notes as deep/er/scale.MID"
+    assert (table["free.mid"]["beat"], report.performances) == ("no", 1)
+    assert "1 without a beat (left as played)" in str(report)
+    assert "everything but drums" in str(report)
+
+
+def test_performances_can_be_dropped_or_bent(mixed_folder, tmp_path):
+    build_store(mixed_folder, tmp_path / "kept")
+    dropped = build_store(mixed_folder, tmp_path / "dropped", Recipe(performances="drop"))
+    build_store(mixed_folder, tmp_path / "bent", Recipe(performances="bend"))
+    assert rows(tmp_path / "kept")["free.mid"]["moved_max"] == "0.0000"
+    assert rows(tmp_path / "dropped")["free.mid"]["status"] == "performance"
+    assert dropped.dropped["in performances without a beat"] == 200
+    assert float(rows(tmp_path / "bent")["free.mid"]["moved_max"]) > 0.1
+
+
+def test_several_processes_give_the_same_store(mixed_folder, tmp_path):
+    build_store(mixed_folder, tmp_path / "one", processes=1)
+    build_store(mixed_folder, tmp_path / "two", processes=2, progress=False)
+    for name in ("ids.npy", "report.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_taken_place_and_an_empty_folder(mixed_folder, tmp_path):
+    with pytest.raises(StoreError, match="exists already"):
+        build_store(mixed_folder, tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no file that ends in \.mid"):
+        build_store(empty, tmp_path / "x")
+    silent = tmp_path / "silent"
+    silent.mkdir()
+    (silent / "zero.mid").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"no notes to store(.|\n)*zero\.mid: the file is empty"):
+        build_store(silent, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(ValueError, match="performances='swing'; choose from keep, drop, bend"):
+        Recipe(performances="swing")
+
+
+def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(StoreError, match=r"no whole token store.*python -m pianolstm read"):
+        TokenStore(out)
+    build_store(mixed_folder, out)
+    header = json.loads((out / "store.json").read_text())
+    (out / "store.json").write_text(json.dumps(header | {"lengths": header["lengths"][:-1]}))
+    with pytest.raises(StoreError, match=r"store\.json speaks of .* Make the store again"):
+        TokenStore(out)
+    (out / "store.json").write_text(json.dumps(header | {"format": 99}))
+    with pytest.raises(StoreError, match="a store of format 99"):
+        TokenStore(out)
+    (out / "store.json").write_text(json.dumps(header))
+    (out / "ids.npy").write_bytes((out / "ids.npy").read_bytes()[:-8])
+    with pytest.raises(StoreError, match="no whole token store"):
+        TokenStore(out)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_in_the_middle_nothing_looks_finished(tmp_path, songs_folder, how):
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    songs = [path.read_bytes() for path in find_midi_files(songs_folder)[:50]]
+    for i in range(8_000):
+        (folder / f"{i}.mid").write_bytes(songs[i % 50])
+    command = [sys.executable, "-m", "pianolstm", "read", str(folder), "--out", str(out)]
+    process = subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.PIPE,
+                               start_new_session=True)  # fmt: skip
+    report = tmp_path / "out.unfinished" / "report.csv"
+    while not (report.exists() and report.stat().st_size > 10_000):
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.02)
+    process.send_signal(how)
+    error = process.communicate(timeout=30)[1].decode()
+    assert not out.exists()
+    with pytest.raises(StoreError, match="no whole token store"):
+        TokenStore(tmp_path / "out.unfinished")
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped; nothing was written" in error
+        assert "Traceback" not in error
+        assert not (tmp_path / "out.unfinished").exists()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:  # the readers end with their parent
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("processes are left over")
+
+
+def resident_bytes(group: int) -> int:
+    """Memory of all processes of a group."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = status.read_text().rsplit(")", 1)[1].split()
+            if int(text[2]) == group:
+                total += int(text[21]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ProcessLookupError):
+            continue  # it ended meanwhile
+    return total
+
+
+def write_variants(folder: Path, songs: Path, count: int) -> None:
+    """`count` different files: our songs cut to 8 to 16 bars and transposed."""
+    pieces = [piece for piece in read_folder(songs).pieces if len(piece.bar_starts()) > 16]
+    written = 0
+    for start in range(1, 1000):
+        for length in (16, 12, 8):
+            for semitones in range(-5, 7):
+                for piece in pieces:
+                    if start + length > len(piece.bar_starts()) or written == count:
+                        continue
+                    place = folder / f"{written // 1000:03d}"
+                    place.mkdir(exist_ok=True)
+                    cut = piece.bars(start, start + length - 1).transpose(semitones)
+                    if len(cut):
+                        write_midi(cut, place / f"{written % 1000:03d}.mid")
+                        written += 1
+        if written == count:
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is read from /proc")
+def test_a_collection_of_130_000_files(tmp_path, songs_folder):
+    """In five minutes on two cores and under 2 GiB; damaged files are all named."""
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    write_variants(folder, songs_folder, 129_990)
+    whole = find_midi_files(songs_folder)[0].read_bytes()
+    damaged = [f"damaged {i}.mid" for i in range(10)]
+    for i, name in enumerate(damaged):
+        (folder / f"{13 * i:03d}" / name).write_bytes(whole[: 100 * (i + 1)])
+    command = [sys.executable, "-m", "pianolstm", "read", str(folder), "--out", str(out)]
+    start, most = time.perf_counter(), 0
+    process = subprocess.Popen([*command, "--processes", "2"], stdout=subprocess.PIPE,
+                               start_new_session=True)  # fmt: skip
+    while process.poll() is None:
+        most = max(most, resident_bytes(process.pid))
+        time.sleep(0.5)
+    seconds = time.perf_counter() - start
+    summary = process.stdout.read().decode()
+    size = sum(path.stat().st_size for path in folder.rglob("*.mid"))
+    print(f"\n{summary}{size / 1e6:.0f} MB; {seconds:.0f} s; {most / 2**30:.2f} GiB at most")
+    assert summary.startswith("130,000 files")
+    assert all(name in summary for name in damaged)
+    assert seconds < 300
+    assert most < 2 * 2**30
