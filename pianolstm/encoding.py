@@ -56,12 +56,25 @@ def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
     return min(rotations, key=spread) if rotations else ()
 
 
-@lru_cache(maxsize=65_536)
-def _token(pitches: bytes, voicing: bool) -> str:
-    distinct = sorted(set(pitches))
-    if len(distinct) == 1 or voicing:
-        return ".".join(map(pitch_name, distinct))
-    return _chord(distinct)
+class _Tokens(dict):
+    """The token of notes that start together, by their pitches, one byte each; made once."""
+
+    def __init__(self, voicing: bool) -> None:
+        self.voicing = voicing
+
+    def __missing__(self, pitches: bytes) -> str:
+        distinct = sorted(set(pitches))
+        if len(distinct) == 1 or self.voicing:
+            token = ".".join(map(pitch_name, distinct))
+        else:
+            token = _chord(distinct)
+        if len(self) > 100_000:  # a large collection has millions of different chords
+            self.clear()
+        self[pitches] = token
+        return token
+
+
+_TOKENS = {voicing: _Tokens(voicing) for voicing in (False, True)}
 
 
 def _chord(pitches: Sequence[int]) -> str:
@@ -87,12 +100,12 @@ class ArticleEncoding:
             return []
         onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
         starts = (np.flatnonzero(onsets[1:] != onsets[:-1]) + 1).tolist()
-        groups = zip([0, *starts], [*starts, len(piece)])
-        return [_token(pitches[start:stop], self.voicing) for start, stop in groups]
+        tokens = _TOKENS[self.voicing]
+        return [tokens[pitches[a:b]] for a, b in zip([0, *starts], [*starts, len(piece)])]
 
     def token(self, pitches: Sequence[int]) -> str:
         """The token of pitches (MIDI numbers) that start together."""
-        return _token(bytes(pitches), self.voicing)
+        return _TOKENS[self.voicing][bytes(pitches)]
 
     def transpose(self, token: str, semitones: int) -> str:
         """The token of the same notes `semitones` higher; `<unk>` stays what it is.

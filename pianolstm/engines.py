@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,16 +70,14 @@ def read_symusic(ticks_per_quarter: int, tracks: list[bytes], pedal: bool) -> Ra
     """
     cut = [_until_end(track, bytes.find) for track in tracks]
     try:
-        score, notes = _closed_score(ticks_per_quarter, cut)
+        score, parts, notes, endless = _closed_score(ticks_per_quarter, cut)
     except RuntimeError:  # those three bytes can stand inside a text
         cut = [_until_end(track, bytes.rfind) for track in tracks]
-        score, notes = _closed_score(ticks_per_quarter, cut)
+        score, parts, notes, endless = _closed_score(ticks_per_quarter, cut)
     repaired: Counter[str] = Counter()
-    if len(notes) and (notes["pitch"] | notes["velocity"] | notes["program"]).max() > 127:
-        repaired[CLIPPED] = int(((notes["pitch"] | notes["velocity"]) > 127).sum())
-        score, notes = _closed_score(ticks_per_quarter, cut, clip=True)
-    if len(notes) and notes["duration"].max() >= FAR:
-        endless = notes["duration"] >= FAR
+    if len(notes) and (notes["pitch"].max() == 127 or notes["velocity"].max() == 127):
+        repaired[CLIPPED] = _clipped(ticks_per_quarter, cut)
+    if endless is not None:
         repaired[NO_OFF] = int(endless.sum())
         true = np.minimum(notes["duration"] - FAR, HANGING * ticks_per_quarter)
         notes["duration"][endless] = true[endless]
@@ -88,9 +86,9 @@ def read_symusic(ticks_per_quarter: int, tracks: list[bytes], pedal: bool) -> Ra
         repaired[BEHIND] = behind
     return RawMidi(
         notes,
-        percussion=[track.is_drum for track in score.tracks],
-        names=[track.name for track in score.tracks],
-        pedals=[_pedal(track) for track in score.tracks] if pedal else [],
+        percussion=[part.is_drum for part in parts],
+        names=[part.name for part in parts],
+        pedals=[_pedal(part) for part in parts] if pedal else [],
         tempi=[(t.time, t.qpm) for t in score.tempos],
         time_signatures=[(s.time, s.numerator, s.denominator) for s in score.time_signatures],
         key_signatures=[(k.time, k.key, k.tonality) for k in score.key_signatures],
@@ -100,30 +98,53 @@ def read_symusic(ticks_per_quarter: int, tracks: list[bytes], pedal: bool) -> Ra
 
 
 def _closed_score(
-    ticks_per_quarter: int, tracks: list[bytes], clip: bool = False
-) -> tuple[symusic.core.ScoreTick, np.ndarray]:
-    """Parse tracks with note-offs added far behind their ends: score and notes (NOTE_DTYPE)."""
-    rounds = 1
+    ticks_per_quarter: int, tracks: list[bytes]
+) -> tuple[symusic.core.ScoreTick, list, np.ndarray, np.ndarray | None]:
+    """Parse tracks with note-offs added far behind their ends.
+
+    Returns score, its instruments, their notes (NOTE_DTYPE), and a mask of the notes that only
+    the added note-offs end, or None if there are none.
+    """
+    pitches, rounds = range(128), 1
     while True:
-        data = _file(ticks_per_quarter, [track + _note_offs(track, rounds) for track in tracks])
-        score = symusic.Score.from_midi(data, sanitize_data=clip)
-        if [marker.text for marker in score.markers].count(MARK) != len(tracks):
+        closed = [track + _ending(track, pitches, rounds) for track in tracks]
+        # Without sanitize_data, a pitch above 127 makes symusic write outside of its memory.
+        score = symusic.Score.from_midi(_file(ticks_per_quarter, closed), sanitize_data=True)
+        marks = [marker.text for marker in score.markers]
+        if marks.count(MARK) != len(tracks):
             raise RuntimeError("the last event of a track is not whole")
+        parts = list(score.tracks)
         notes = np.empty(score.note_num(), dtype=NOTE_DTYPE)
         start = 0
-        for number, track in enumerate(score.tracks):
-            columns = track.notes.numpy()
+        for number, part in enumerate(parts):
+            columns = part.notes.numpy()
             rows = notes[start : start + len(columns["time"])]
             rows["onset"], rows["duration"] = columns["time"], columns["duration"]
             rows["pitch"], rows["velocity"] = columns["pitch"], columns["velocity"]
-            rows["program"], rows["track"] = track.program, number
+            rows["program"], rows["track"] = part.program, number
             start += len(rows)
         if not start or notes["duration"].max() < FAR:
-            return score, notes
-        endless = notes[notes["duration"] >= FAR]
-        if np.bincount(endless["track"].astype(int) * 256 + endless["pitch"]).max() < rounds:
-            return score, notes
+            return score, parts, notes, None
+        endless = notes["duration"] >= FAR
+        still = notes[endless]
+        if np.bincount(still["track"].astype(int) * 256 + still["pitch"]).max() < rounds:
+            return score, parts, notes, endless
+        pitches = np.unique(still["pitch"]).tolist()
         rounds *= 16  # several open notes of one pitch need as many note-offs
+
+
+def _clipped(ticks_per_quarter: int, tracks: list[bytes]) -> int:
+    """Notes whose pitch or velocity symusic has clipped to 127, told from those that have it.
+
+    With every byte 127 lowered to 126, what is still 127 was more. (Where 127 is also the length
+    of a text, the track falls apart and nothing can be said.)
+    """
+    lowered = [track.replace(b"\x7f", b"\x7e") for track in tracks]
+    try:
+        notes = _closed_score(ticks_per_quarter, lowered)[2]
+    except RuntimeError:
+        return 0
+    return int(((notes["pitch"] == 127) | (notes["velocity"] == 127)).sum())
 
 
 def _pedal(track: symusic.core.TrackTick) -> np.ndarray:
@@ -145,11 +166,15 @@ def _file(ticks_per_quarter: int, tracks: list[bytes]) -> bytes:
     return header + b"".join(b"MTrk" + len(track).to_bytes(4) + track for track in tracks)
 
 
-def _note_offs(track: bytes, rounds: int) -> bytes:
+def _ending(track: bytes, pitches: Sequence[int], rounds: int) -> bytes:
     """The end of a track: a marker that proves that all before it was read whole, then, very far
-    behind it, note-offs for every pitch of the channels in use."""
-    used = b"".join([_ALL_OFF[c] for c in range(16) if 0x90 | c in track])
-    return _MARKER + _FAR_DELTA + _EMPTY_TEXT + used * rounds + b"\0" + END
+    behind it, `rounds` note-offs for each of the pitches in all channels that the track uses."""
+    used = [c for c in range(16) if 0x90 | c in track]
+    if len(pitches) == 128:
+        offs = b"".join([_ALL_OFF[c] for c in used])
+    else:
+        offs = b"".join(bytes((0, 0x80 | c, p, 0)) for c in used for p in pitches)
+    return _MARKER + _FAR_DELTA + _EMPTY_TEXT + offs * rounds + b"\0" + END
 
 
 _ALL_OFF = [

@@ -358,8 +358,11 @@ def _read_or_error(path: Path, **options) -> Piece | MidiParseError:
         return error
 
 
-def article_tokens(path: str | Path) -> list[str]:
+def article_tokens(path: str | Path, cache: bool = False) -> list[str]:
     """The article's reading loop as printed, kept for comparison with `read_midi`.
+
+    As printed, music21 also writes a pickled copy of what it parsed and takes that the next time;
+    here it always reads the file itself, unless `cache` says otherwise.
 
     Source: Skúli, "How to Generate Music using a LSTM Neural Network in Keras" (2017), section
     "Preparing the Data". `midi.flat` is `midi.flatten()` in music21 today; nothing else is changed.
@@ -368,7 +371,7 @@ def article_tokens(path: str | Path) -> list[str]:
     from music21 import chord, converter, instrument, note
 
     notes = []
-    midi = converter.parse(path, forceSource=True)  # the file itself, not a pickled cache of it
+    midi = converter.parse(path, forceSource=not cache)
     parts = instrument.partitionByInstrument(midi)
     notes_to_parse = parts.parts[0].recurse() if parts else midi.flatten().notes
     for element in notes_to_parse:

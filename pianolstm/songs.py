@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pianolstm.decoding import write_midi
+from pianolstm.parsing import read_midi
 from pianolstm.piece import DEFAULT_TEMPO, NOTE_DTYPE, Piece, key_name
 from pianolstm.sources import (
     FORBIDS,
@@ -49,10 +50,14 @@ class BuildReport:
 
     written: list[tuple[Source, Piece]]
     skipped: dict[str, str]  # corpus entry → reason
+    note_ons: int = 0  # in the files written, counted by mido
 
     def __str__(self) -> str:
         notes = sum(len(piece) for _, piece in self.written)
-        head = f"{len(self.written)} songs written, {notes:,} notes; {len(self.skipped)} left out"
+        head = (
+            f"{len(self.written)} songs written, {notes:,} notes; {len(self.skipped)} left out; "
+            f"audited: {self.note_ons:,} note-ons in the files, all accounted for"
+        )
         return "\n".join([head, *(f"  {entry}: {why}" for entry, why in self.skipped.items())])
 
 
@@ -70,7 +75,8 @@ def build_songs(folder: str | Path, entries: list[str] | None = None) -> BuildRe
     """Write the songs of `entries` (all by default) and SOURCES.md into `folder`.
 
     Bach scores that do not have exactly four parts are no candidates (chorales with instruments);
-    an entry that cannot be exported is named with its reason and the rest goes on.
+    an entry that cannot be exported is named with its reason and the rest goes on. Every file is
+    read back and audited: one that does not give the same piece again counts as not exported.
     """
     from music21 import converter
 
@@ -89,8 +95,14 @@ def build_songs(folder: str | Path, entries: list[str] | None = None) -> BuildRe
                 report.skipped[entry] = f"{len(score.parts)} parts, not 4"
                 continue
             piece = score_to_piece(score, source.file)
-            write_midi(piece, folder / f"{source.file}.mid")
+            path = write_midi(piece, folder / f"{source.file}.mid")
+            back = read_midi(path, audit=True)
+            if back != piece or back.note_ons != len(piece):
+                path.unlink()
+                report.skipped[entry] = f"reads back as something else ({back.account})"
+                continue
             report.written.append((source, piece))
+            report.note_ons += back.note_ons
         except Exception as error:  # one bad score must not stop the build
             report.skipped[entry] = f"{type(error).__name__}: {error}"
     (folder / "SOURCES.md").write_text(

@@ -24,7 +24,7 @@ def songs_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def song_pieces(songs_folder) -> list[Piece]:
-    return read_folder(songs_folder).pieces
+    return read_folder(songs_folder, audit=True).pieces
 
 
 @pytest.fixture

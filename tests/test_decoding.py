@@ -1,12 +1,14 @@
 from collections import defaultdict
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from music21 import converter
 
 from pianolstm.decoding import to_stream, voices, write_midi, write_musicxml
+from pianolstm.engines import ENGINES
 from pianolstm.parsing import read_midi
-from pianolstm.piece import Piece
+from pianolstm.piece import NOTE_DTYPE, Piece
 
 
 def without_overlaps(rows):
@@ -16,25 +18,32 @@ def without_overlaps(rows):
     for onset, duration, pitch, track, velocity in sorted(rows):
         if onset >= ends[pitch, track]:
             ends[pitch, track] = onset + duration
-            kept.append((onset / 480, duration / 480, pitch, track, velocity))
+            kept.append((onset, duration, pitch, track, velocity))
     return kept
 
 
 note = st.tuples(st.integers(0, 4000), st.integers(1, 2000), st.integers(0, 127),
-                 st.integers(0, 1), st.integers(1, 127))  # fmt: skip
+                 st.integers(0, 2), st.integers(1, 127))  # fmt: skip
 
 
-@settings(max_examples=60)
-@given(st.lists(note, min_size=1, max_size=40))
-def test_write_then_read_is_the_identity(tmp_path_factory, rows):
-    tracks = sorted({row[3] for row in rows})
-    rows = [(*row[:3], tracks.index(row[3]), row[4]) for row in rows]
-    names = tuple(f"hand {t}" for t in range(len(tracks)))
-    piece = Piece.from_quarters(without_overlaps(rows), track_names=names,
-                                tempi=((0, 75.0), (960, 120.0)), key="D minor",
-                                time_signatures=((0, 3, 4),))  # fmt: skip
+@settings(max_examples=80)
+@given(
+    st.lists(note, min_size=1, max_size=40),
+    st.lists(st.integers(0, 127), min_size=3, max_size=3),
+    st.sampled_from([1, 12, 96, 480, 10_080, 32_767]),
+    st.sampled_from(list(ENGINES)),
+)
+def test_write_then_read_is_the_identity(tmp_path_factory, rows, programs, tpq, engine):
+    present = sorted({row[3] for row in rows})
+    notes = [(onset, length, pitch, velocity, programs[track], present.index(track))
+             for onset, length, pitch, track, velocity in without_overlaps(rows)]  # fmt: skip
+    names = tuple(f"hand {t}" for t in range(len(present)))
+    piece = Piece(np.array(notes, dtype=NOTE_DTYPE), tpq, tempi=((0, 75.0), (960, 120.0)),
+                  key="D minor", time_signatures=((0, 3, 4),), track_names=names)  # fmt: skip
     path = write_midi(piece, tmp_path_factory.mktemp("midi") / "x.mid")
-    assert read_midi(path) == piece
+    read = read_midi(path, engine=engine, audit=True)
+    assert read == piece
+    assert read.note_ons == len(piece)
 
 
 def test_every_song_survives_writing(song_pieces, tmp_path):

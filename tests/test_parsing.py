@@ -141,7 +141,13 @@ def test_folder_reports_every_file_and_goes_on(tmp_path, scale):
     assert [p.name for p in report.pieces] == ["good"]
     assert "bad.mid: the file is empty" in str(report)
     assert "2 files: 1 read, 1 unreadable" in str(report)
+    assert "music: everything but drums" in str(report)
+    assert "not audited" in str(report)
+    audited = read_folder(tmp_path, instruments="piano", audit=True)
+    assert "audited 1 files: 10 note-ons, 0 unaccounted for" in str(audited)
+    assert "music: piano" in str(audited)
     assert len(read_folder(tmp_path, recursive=True).pieces) == 2
+    assert read_folder(tmp_path, True, processes=2).pieces == read_folder(tmp_path, True).pieces
 
 
 def test_folder_without_midi_files(tmp_path):
@@ -163,12 +169,13 @@ def test_article_loop_loses_the_hand_that_comes_second(tmp_path, scale):
 
 def test_our_songs_read_without_loss(song_pieces):
     assert len(song_pieces) > 370
-    assert all(not piece.dropped for piece in song_pieces)
+    assert all(not piece.dropped and not piece.repaired for piece in song_pieces)
+    assert all(piece.note_ons == len(piece) for piece in song_pieces)
     assert all(len(piece.track_names) == 2 for piece in song_pieces)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the lent MIDI files are not here")
 def test_lent_files_read_or_say_why():
-    report = read_folder(SHARED, recursive=True)
+    report = read_folder(SHARED, recursive=True, audit=True)
     assert len(report.pieces) + len(report.errors) == len(find_midi_files(SHARED, True))
     assert all("no notes" in e or "cannot be read" in e for e in report.errors.values())

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pianolstm import songs
+from pianolstm.decoding import write_midi
 from pianolstm.parsing import read_midi
 from pianolstm.piece import NOTE_DTYPE
 from pianolstm.songs import build_songs, strike_once
@@ -34,6 +35,18 @@ def test_what_cannot_be_exported_is_named_and_the_rest_goes_on(built):
     assert report.skipped["bach/bwv1.6.mxl"] == "5 parts, not 4"
     assert "FileNotFoundError" in report.skipped["no/such.mxl"]
     assert "no/such.mxl" in str(report)
+    notes = sum(len(piece) for _, piece in report.written)
+    assert f"audited: {notes:,} note-ons in the files, all accounted for" in str(report)
+
+
+def test_a_song_that_reads_back_differently_is_not_written(tmp_path, monkeypatch):
+    def first_half(piece, path):
+        return write_midi(piece.bars(1, 3), path)
+
+    monkeypatch.setattr(songs, "write_midi", first_half)
+    report = build_songs(tmp_path, SAMPLE[:1])
+    assert "reads back as something else" in report.skipped[SAMPLE[0]]
+    assert not list(tmp_path.glob("*.mid"))
 
 
 def test_a_pickup_keeps_its_place_in_the_bar(songs_folder):

@@ -1,0 +1,43 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from pianolstm.parallel import CHUNK, CrashError, available_cores, map_files
+
+PATHS = [Path(f"{i}.mid") for i in range(3 * CHUNK + 7)]
+
+
+def name_of(path):
+    return path.stem
+
+
+def name_or_death(path):
+    if path.stem in ("5", "200", "201"):
+        os._exit(1)  # as a fault inside a C library would
+    return path.stem
+
+
+@pytest.mark.parametrize("processes", [1, 2, None])
+def test_results_come_in_order(processes):
+    assert list(map_files(name_of, PATHS, processes)) == [path.stem for path in PATHS]
+
+
+def test_a_file_that_kills_its_process_is_named_and_the_rest_goes_on():
+    results = list(map_files(name_or_death, PATHS, processes=2))
+    crashed = {i: r for i, r in enumerate(results) if isinstance(r, CrashError)}
+    assert sorted(crashed) == [5, 200, 201]
+    assert str(crashed[5]) == "5.mid: the process that read it died"
+    assert [r for i, r in enumerate(results) if i not in crashed] == [
+        path.stem for i, path in enumerate(PATHS) if i not in crashed
+    ]
+
+
+def test_a_reader_may_stop_early():
+    results = map_files(name_of, PATHS, processes=2)
+    assert next(results) == "0"
+    results.close()
+
+
+def test_there_is_a_core():
+    assert available_cores() >= 1
