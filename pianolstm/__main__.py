@@ -37,7 +37,11 @@ def read(args: argparse.Namespace) -> None:
     )
     report = build_store(args.folder, args.out, recipe, args.processes)
     print(report)
-    print(f"{args.out}: ids.npy, store.json, report.csv (a line for every file)")
+    rate = report.files.total() / report.seconds
+    print(
+        f"{report.seconds:.1f} s, {rate:,.0f} files a second → {args.out}: ids.npy, store.json, "
+        "report.csv (a line for every file)"
+    )
 
 
 def _dataset(args: argparse.Namespace, encoding, vocabulary=None):

@@ -128,13 +128,15 @@ class Piece:
     def account(self) -> str:
         """Where every note of the piece's file went, in a line."""
         dropped = sum(self.dropped.values())
-        parts = [f"{len(self):,} kept", f"{dropped:,} dropped", *listed(self.dropped)]
+        why = f" ({', '.join(listed(self.dropped))})" if dropped else ""
+        text = f"{len(self):,} kept, {dropped:,} dropped{why}"
         if self.note_ons is None:
-            head = "not audited"
+            text = f"not audited: {text}"
         else:
-            head = f"{self.note_ons:,} note-ons"
-            parts.append(f"{self.note_ons - len(self) - dropped:,} unaccounted for")
-        return f"{head}: {', '.join(parts + listed(self.repaired))}"
+            gone = self.note_ons - len(self) - dropped
+            text = f"{self.note_ons:,} note-ons: {text}, {gone:,} unaccounted for"
+        mended = "; ".join(listed(self.repaired))
+        return f"{text}; mended: {mended}" if mended else text
 
     @property
     def onsets(self) -> np.ndarray:

@@ -45,11 +45,13 @@ class Quantised:
         stayed = 1 - float(np.mean(self.moved > 1e-9)) if len(self.moved) else 1.0
         furthest = float(self.moved.max(initial=0))
         names = " and ".join(f"1/{division}" for division in self.grid)
-        return (
-            f"{self.piece.name}: {stayed:.1%} of the onsets stood on the grid of {names} quarters, "
-            f"the furthest moved by {furthest:.3f}, the whole piece by {self.shift:.3f}; "
-            f"{self.merged} notes merged"
+        text = (
+            f"{self.piece.name}: {stayed:.1%} of the onsets stood on the grid of {names} quarter, "
+            f"the furthest moved by {furthest:.3f}"
         )
+        if self.shift:
+            text += f", after the whole piece by {self.shift:.3f}"
+        return text + (f"; {self.merged} notes merged" if self.merged else "")
 
 
 def beat_concentration(piece: Piece) -> tuple[float, int]:

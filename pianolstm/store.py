@@ -164,7 +164,7 @@ class StoreReport:
         music = "everything but drums" if recipe.instruments == "all" else recipe.instruments
         grid = " and ".join(f"1/{d}" for d in recipe.grid) or "none"
         lines = [
-            f"{total:,} files in {self.seconds:.1f} s: {', '.join(statuses)}; "
+            f"{total:,} files: {', '.join(statuses)}; "
             f"{beatless} ({treatment[recipe.performances]})",
             f"{self.notes:,} notes kept (music: {music}; grid: {grid} quarter); "
             f"left out: {', '.join(listed(+self.dropped)) or 'none'}",
