@@ -108,3 +108,22 @@ def test_settings_travel_as_a_dictionary():
 def test_features_are_the_pitches_of_a_token():
     features = ArticleEncoding(voicing=True).features(["<unk>", "C4", "C3.E4"])
     assert [np.flatnonzero(row).tolist() for row in features] == [[], [60], [48, 64]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(11, 115)), min_size=1, max_size=20),
+    st.integers(-11, 12),
+    st.booleans(),
+)
+def test_transposing_tokens_is_encoding_the_transposed_piece(notes, semitones, voicing):
+    encoding = ArticleEncoding(voicing=voicing)
+    piece = Piece.from_quarters([(onset, 1, pitch) for onset, pitch in notes])
+    moved = [encoding.transpose(token, semitones) for token in encoding.encode(piece)]
+    assert moved == encoding.encode(piece.transpose(semitones))
+
+
+def test_what_would_leave_the_keyboard_moves_by_an_octave():
+    encoding = ArticleEncoding(voicing=True)
+    assert encoding.transpose("G9", 3) == pitch_name(127 + 3 - 12)
+    assert encoding.transpose("Cm1.G9", -2) == f"{pitch_name(10)}.{pitch_name(125)}"
+    assert encoding.transpose("<unk>", 5) == "<unk>"

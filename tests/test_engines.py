@@ -79,6 +79,11 @@ def test_a_missing_note_off_ends_with_the_track(read, midi_file):
     )
 
 
+def test_a_track_of_nothing_but_an_open_note(read, midi_file):
+    piece = read(midi_file([on(channel=5), MetaMessage("text", text="later", time=240)]))
+    assert rows(piece) == [(0, 240, C4)]
+
+
 def test_a_missing_note_off_lasts_four_quarters_at_most(read, midi_file):
     piece = read(midi_file([on(), *[on(62), off(62)] * 10]))
     assert rows(piece)[0] == (0, 4 * 480, C4)

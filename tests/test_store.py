@@ -195,7 +195,10 @@ def test_stopped_in_the_middle_nothing_looks_finished(tmp_path, songs_folder, ho
     while not (report.exists() and report.stat().st_size > 10_000):
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.02)
-    process.send_signal(how)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as Ctrl-C does: to the readers as well
+    else:
+        process.send_signal(how)
     error = process.communicate(timeout=30)[1].decode()
     assert not out.exists()
     with pytest.raises(StoreError, match="no whole token store"):
