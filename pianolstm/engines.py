@@ -34,6 +34,7 @@ SUSTAIN = 64  # controller number of the right pedal; values from 64 on mean "do
 HANGING = 4  # quarters that a note without a note-off lasts at most
 NO_OFF, CLIPPED = "without a note-off", "clipped to 127"
 AFTER_END, BEHIND = "after the end of a track", "bytes after the end of a track"
+DIFFERENT = "notes that a second reader finds elsewhere"
 
 END = b"\xff\x2f\x00"  # the end-of-track event
 FAR = 2**28 - 1  # ticks, the longest delta time that MIDI can write
@@ -127,7 +128,8 @@ def _closed_score(
             return score, parts, notes, None
         endless = notes["duration"] >= FAR
         still = notes[endless]
-        if np.bincount(still["track"].astype(int) * 256 + still["pitch"]).max() < rounds:
+        # Counted over all channels: a channel's open notes may have several programs.
+        if np.bincount(still["pitch"]).max() < rounds:
             return score, parts, notes, endless
         pitches = np.unique(still["pitch"]).tolist()
         rounds *= 16  # several open notes of one pitch need as many note-offs
@@ -273,10 +275,11 @@ def read_music21(ticks_per_quarter: int, tracks: list[bytes], pedal: bool) -> Ra
 
 
 def read_mido(ticks_per_quarter: int, tracks: list[bytes]) -> tuple[int, RawMidi]:
-    """The independent count: note-on messages as mido sees them, and where the rules put each.
+    """A second count: the note-on messages that mido sees, and where the rules put each.
 
-    Returns (number of note-ons with a velocity above 0, notes). Raises whatever mido raises on
-    files that it cannot read. Source: https://mido.readthedocs.io, with clip=True.
+    Shares with the engines only the step that cuts a file into tracks, and with "music21" the
+    pairing. Returns (number of note-ons with a velocity above 0, notes). Raises whatever mido
+    raises on files that it cannot read. Source: https://mido.readthedocs.io, with clip=True.
     """
     import mido
 

@@ -33,10 +33,12 @@ def map_files(
 ) -> Iterator[Result | CrashError]:
     """`function(path)` for every path, in order; at most a few chunks of results wait at once.
 
-    `function` must be importable (a module's function or a partial of one) and must not raise. A
-    file that kills its process gives a `CrashError` in place of its result, and the rest goes on.
-    `processes` is 1 below 5,000 files unless given, else one for each core that we may use.
-    `progress` shows a bar with files a second and the time left; None means only on a terminal.
+    `processes` is 1 below 5,000 files unless given, else one for each core that we may use. With
+    more than one, `function` must be importable (a module's function or a partial of one), a
+    script must call this under `if __name__ == "__main__":`, and a file that kills its process
+    gives a `CrashError` in place of its result while the rest goes on. `progress` shows a bar with
+    files a second and the time left; None means only on a terminal. Raises RuntimeError where no
+    process can be started.
     """
     if processes is None:
         processes = 1 if len(paths) < FEW else available_cores()
@@ -86,6 +88,13 @@ def _submit(pool: ProcessPoolExecutor, function: Callable, chunk: list[Path]) ->
 def _one_by_one(function: Callable, chunk: list[Path]) -> list:
     """A chunk at whose reading some process died: find out which file did it."""
     results, pool = [], _pool(1)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "no further process can be started. In a script, call this under "
+            '`if __name__ == "__main__":`, or say processes=1'
+        ) from None
     for path in chunk:
         try:
             results += pool.submit(_apply, function, [path]).result()

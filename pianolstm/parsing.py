@@ -15,15 +15,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from pianolstm.engines import ENGINES, RawMidi, read_mido
+from pianolstm.engines import DIFFERENT, ENGINES, RawMidi, read_mido
 from pianolstm.parallel import map_files
-from pianolstm.piece import DEFAULT_TEMPO, Piece, key_name, listed
+from pianolstm.piece import DEFAULT_TEMPO, NOT_AUDITED, Piece, key_name, listed
 
 MIDI_SUFFIXES = (".mid", ".midi")
 LARGEST = 32 * 2**20  # bytes; a long orchestral work has about one hundredth of it
@@ -102,21 +102,24 @@ def read_midi(
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; there are {', '.join(map(repr, ENGINES))}")
     chosen = programs_of(instruments)
-    ticks_per_quarter, tracks = _chunks(path)
+    ticks_per_quarter, tracks, odd = _chunks(path)
     try:
         raw = ENGINES[engine](ticks_per_quarter, tracks, pedal)
     except Exception as error:  # symusic and music21 raise whatever they meet
         raise MidiParseError(
             path, f"the events of a track cannot be read ({error})", "Get another copy of the file"
         ) from error
-    note_ons = None
-    if audit:
-        note_ons = _audit(raw, ticks_per_quarter, tracks)
-    return _to_piece(raw, path, ticks_per_quarter, chosen, pedal, note_ons)
+    raw.repaired.update(odd)
+    note_ons, unaudited = _audit(raw, ticks_per_quarter, tracks) if audit else (None, NOT_AUDITED)
+    piece = _to_piece(raw, path, ticks_per_quarter, chosen, pedal, note_ons)
+    return piece if unaudited == NOT_AUDITED else replace(piece, unaudited=unaudited)
 
 
-def _chunks(path: Path) -> tuple[int, list[bytes]]:
-    """Ticks a quarter and the bytes of every track: a cut tail must not pass unseen."""
+def _chunks(path: Path) -> tuple[int, list[bytes], dict[str, int]]:
+    """Ticks a quarter, the bytes of every track, and what was odd about them, counted.
+
+    A cut tail must not pass unseen, nor a track that the header does not count.
+    """
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of open()
         try:
@@ -148,16 +151,19 @@ def _chunks(path: Path) -> tuple[int, list[bytes]]:
             path, "time in SMPTE frames, not in beats", "Export it with ticks a quarter note"
         )
     position, tracks = 8 + int.from_bytes(data[4:8]), []
-    while position + 8 <= len(data) and len(tracks) < count:
+    while position + 8 <= len(data):
         end = position + 8 + int.from_bytes(data[position + 4 : position + 8])
+        is_track = data[position : position + 4] == b"MTrk"
         if end > len(data):
+            if len(tracks) >= count and not is_track:
+                break  # what stands behind the tracks is no chunk
             raise MidiParseError(
                 path,
                 f"truncated: track {len(tracks) + 1} of {count} should end at byte {end:,}, "
                 f"the file ends at {len(data):,}",
                 "Get a complete copy",
             )
-        if data[position : position + 4] == b"MTrk":
+        if is_track:
             tracks.append(data[position + 8 : end])
         position = end
     if len(tracks) < count:
@@ -165,18 +171,23 @@ def _chunks(path: Path) -> tuple[int, list[bytes]]:
             path, f"truncated: the header promises {count} tracks, {len(tracks)} are there",
             "Get a complete copy",
         )  # fmt: skip
-    return division, tracks
+    odd = {"tracks more than the header says": len(tracks) - count,
+           "bytes after the last track": max(0, len(data) - position)}  # fmt: skip
+    return division, tracks, {reason: number for reason, number in odd.items() if number}
 
 
-def _audit(raw: RawMidi, ticks_per_quarter: int, tracks: list[bytes]) -> int | None:
-    """Note-ons by mido's count; adds to `raw.ignored` what only it can see. None if it fails."""
+def _audit(raw: RawMidi, ticks_per_quarter: int, tracks: list[bytes]) -> tuple[int | None, str]:
+    """Note-ons by mido's count, or None and why not. Adds to `raw` what only mido can tell."""
     try:
         count, other = read_mido(ticks_per_quarter, tracks)
     except Exception as error:  # mido, too, raises whatever it meets
-        raw.repaired[f"not audited: mido stops ({type(error).__name__}: {error})"] = 1
-        return None
+        return None, f"{NOT_AUDITED} (mido stops: {type(error).__name__}: {error})"
     raw.ignored.update(other.ignored)
-    return count
+    fields = ["onset", "duration", "pitch", "velocity", "program"]
+    ours, theirs = (Counter(notes[fields].tolist()) for notes in (raw.notes, other.notes))
+    if different := (theirs - ours).total():
+        raw.repaired[DIFFERENT] = different
+    return count, NOT_AUDITED
 
 
 def hold(notes: np.ndarray, pedal: np.ndarray, end: int) -> np.ndarray:
@@ -276,25 +287,30 @@ class ParseReport:
     """What a folder gave: the pieces, and one entry for every file that gave none."""
 
     pieces: list[Piece] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)  # file name → message
+    errors: dict[str, str] = field(default_factory=dict)  # damaged file → message
+    empty: dict[str, str] = field(default_factory=dict)  # file without notes to read → message
     instruments: str | int = "all"  # what counted as music, see `programs_of`
+    dropped: Counter[str] = field(default_factory=Counter)  # notes left out, by reason
+    repaired: Counter[str] = field(default_factory=Counter)  # what was mended, by reason
 
-    @property
-    def dropped(self) -> Counter[str]:
-        """Notes left out over all files, by reason."""
-        return sum((Counter(piece.dropped) for piece in self.pieces), Counter())
-
-    @property
-    def repaired(self) -> Counter[str]:
-        """What had to be mended over all files, by reason."""
-        return sum((Counter(piece.repaired) for piece in self.pieces), Counter())
+    def add(self, name: str, result: Piece | Exception) -> None:
+        """Count what one file gave."""
+        if isinstance(result, Piece):
+            self.pieces.append(result)
+            self.dropped.update(result.dropped)
+            self.repaired.update(result.repaired)
+        elif isinstance(result, NoNotesError):
+            self.empty[name] = str(result)
+            self.dropped.update(result.dropped)
+        else:
+            self.errors[name] = str(result)
 
     def __str__(self) -> str:
-        files = len(self.pieces) + len(self.errors)
-        music = "everything but drums" if self.instruments == "all" else self.instruments
+        files = len(self.pieces) + len(self.empty) + len(self.errors)
         lines = [
-            f"{files:,} files: {len(self.pieces):,} read, {len(self.errors):,} unreadable",
-            f"{sum(map(len, self.pieces)):,} notes kept (music: {music}); "
+            f"{files:,} files: {len(self.pieces):,} read, {len(self.empty):,} empty, "
+            f"{len(self.errors):,} damaged",
+            f"{sum(map(len, self.pieces)):,} notes kept (music: {music_name(self.instruments)}); "
             f"left out: {', '.join(listed(self.dropped)) or 'none'}",
         ]
         if self.repaired:
@@ -303,11 +319,18 @@ class ParseReport:
         counted = sum(piece.note_ons for piece in audited)
         gone = counted - sum(len(p) + sum(p.dropped.values()) for p in audited)
         lines.append(
-            f"audited {len(audited):,} files: {counted:,} note-ons, {gone:,} unaccounted for"
+            f"audited {len(audited):,} of {len(self.pieces):,} pieces: {counted:,} note-ons, "
+            f"{gone:,} unaccounted for"
             if audited
-            else "not audited"
+            else NOT_AUDITED
         )
-        return "\n".join(lines + [f"  {message}" for message in self.errors.values()])
+        messages = [*self.empty.values(), *self.errors.values()]
+        return "\n".join(lines + [f"  {message}" for message in messages])
+
+
+def music_name(instruments: str | int) -> str:
+    """What counts as music, in words for a report."""
+    return "everything but drums" if instruments == "all" else f"{instruments}"
 
 
 def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
@@ -335,8 +358,8 @@ def read_folder(
 ) -> ParseReport:
     """Read every MIDI file of a folder; one that cannot be read is reported and passed over.
 
-    `options` are those of `read_midi`. `processes` is 1 for small folders unless given, else one
-    for each core. `progress` shows a bar; None means only on a terminal.
+    `options` are those of `read_midi`. `processes` and the main guard that a script needs with more
+    than one: see `map_files`. `progress` shows a bar; None means only on a terminal.
     Raises FileNotFoundError where there is no folder or no MIDI file in it.
     """
     folder = Path(folder)
@@ -344,10 +367,7 @@ def read_folder(
     paths = find_midi_files(folder, recursive)
     read = partial(_read_or_error, **options)
     for path, result in zip(paths, map_files(read, paths, processes, progress)):
-        if isinstance(result, Piece):
-            report.pieces.append(result)
-        else:
-            report.errors[str(path.relative_to(folder))] = str(result)
+        report.add(str(path.relative_to(folder)), result)
     return report
 
 

@@ -23,6 +23,7 @@ NOTE_DTYPE = np.dtype(
     align=True,  # a few bytes more, twice as fast
 )
 
+NOT_AUDITED = "not audited"
 DEFAULT_TEMPO = 90.0  # quarter notes a minute, where a source names no tempo
 
 # music21's default spelling of the twelve pitch classes ("-" is a flat)
@@ -69,7 +70,8 @@ class Piece:
     name: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason → notes left out
     repaired: Mapping[str, int] = field(default_factory=dict)  # reason → times mended on reading
-    note_ons: int | None = None  # note-on messages in its file, counted apart; None: not audited
+    note_ons: int | None = None  # note-on messages in its file by a second count, an audit
+    unaudited: str = NOT_AUDITED  # why there was no audit, where note_ons is None
 
     def __post_init__(self) -> None:
         notes = np.asarray(self.notes, dtype=NOTE_DTYPE)
@@ -131,7 +133,7 @@ class Piece:
         why = f" ({', '.join(listed(self.dropped))})" if dropped else ""
         text = f"{len(self):,} kept, {dropped:,} dropped{why}"
         if self.note_ons is None:
-            text = f"not audited: {text}"
+            text = f"{self.unaudited}: {text}"
         else:
             gone = self.note_ons - len(self) - dropped
             text = f"{self.note_ons:,} note-ons: {text}, {gone:,} unaccounted for"

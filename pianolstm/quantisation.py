@@ -28,30 +28,32 @@ SHIFTS = np.arange(-6, 7) / 48  # quarters by which a whole piece may stand besi
 class Quantised:
     """A piece on the grid, and what it took to put it there."""
 
-    piece: Piece  # where there is no beat: as it was played
+    piece: Piece  # on the grid, or as it was played
     grid: tuple[int, ...]  # divisions of a quarter
     has_beat: bool
-    moved: np.ndarray  # (notes,) quarters that each onset moved, beyond `shift`
-    shift: float  # quarters that the piece as a whole was moved to meet its beats
-    merged: int  # notes that fell onto the same pitch in the same track
     concentration: float | None  # see `beat_concentration`; None: all stood on the grid
+    on_grid: bool  # False for a piece without a beat, unless it was bent
+    moved: np.ndarray  # (notes,) quarters that each onset moved, beyond `shift`
+    shift: float = 0.0  # quarters that the piece as a whole was moved to meet its beats
+    merged: int = 0  # notes that fell onto the same pitch in the same track
+    joined: int = 0  # moments that fell together with another
 
     def __str__(self) -> str:
+        text = f"{self.piece.name}: "
         if not self.has_beat:
-            return (
-                f"{self.piece.name}: no beat (concentration {self.concentration:.2f}), "
-                "left as it was played"
-            )
+            text += f"no beat (concentration {self.concentration:.2f}), "
+            if not self.on_grid:
+                return text + "left as it was played"
         stayed = 1 - float(np.mean(self.moved > 1e-9)) if len(self.moved) else 1.0
-        furthest = float(self.moved.max(initial=0))
         names = " and ".join(f"1/{division}" for division in self.grid)
-        text = (
-            f"{self.piece.name}: {stayed:.1%} of the onsets stood on the grid of {names} quarter, "
-            f"the furthest moved by {furthest:.3f}"
+        text += (
+            f"{stayed:.1%} of the notes stood on the grid of {names} quarter, the furthest moved "
+            f"by {float(self.moved.max(initial=0)):.3f}"
         )
         if self.shift:
-            text += f", after the whole piece by {self.shift:.3f}"
-        return text + (f"; {self.merged} notes merged" if self.merged else "")
+            text += f" after the whole piece was shifted by {self.shift:.3f}"
+        counts = {"moments joined": self.joined, "notes merged": self.merged}
+        return "; ".join([text, *(f"{number} {what}" for what, number in counts.items() if number)])
 
 
 def beat_concentration(piece: Piece) -> tuple[float, int]:
@@ -70,7 +72,7 @@ def beat_concentration(piece: Piece) -> tuple[float, int]:
 
 
 def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> Quantised:
-    """Move every onset and end to the nearest point of the grid; no note becomes shorter than 1.
+    """Move every onset and end to the nearest point of the grid; a note lasts to the next at least.
 
     The result counts time in the smallest unit that holds all points (12 ticks a quarter for
     sixteenths and triplets). A piece whose notes all stand beside the beats by the same amount
@@ -93,19 +95,22 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
         rest = ticks - quarter * tpq  # in half the time of np.divmod
         return quarter * unit + nearest[rest], distance[rest]
 
-    onset, concentration, shift, late = notes["onset"], None, 0, 0
+    onset, concentration, has_beat = notes["onset"], None, True
+    shift = late = joined = 0
     start, moved = snap(onset)
     if moved.any():
         concentration, onsets = beat_concentration(piece)
         # P(R > r) is about exp(-n r²) for n random onsets, and sixteen divisions are tried.
         random = math.sqrt(math.log(FASTEST / ERROR) / onsets)
-        if not bend and random < 1 and concentration < max(CLEAR, random):
-            return Quantised(piece, grid, False, np.zeros(len(piece)), 0.0, 0, concentration)
+        has_beat = random >= 1 or concentration >= max(CLEAR, random)
+        if not has_beat and not bend:
+            return Quantised(piece, grid, False, concentration, False, np.zeros(len(piece)))
         shift = _shift(onset % tpq, distance, tpq)
         first = int(onset.min()) + shift
         late = tpq * (-(first // tpq)) if first < 0 else 0  # whole quarters, to start at 0 or later
         onset = onset + (shift + late)
         start, moved = snap(onset)
+        joined = onsets - len(np.unique(start))
     end, _ = snap(onset + notes["duration"])
     result = np.empty_like(notes)
     for column in ("pitch", "velocity", "program", "track"):  # faster than a copy of the whole
@@ -125,7 +130,9 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
         time_signatures=_rescale(piece.time_signatures, shift + late, scale),
         dropped=dropped,
     )
-    return Quantised(moved_piece, grid, True, moved, shift / tpq, merged, concentration)
+    return Quantised(
+        moved_piece, grid, has_beat, concentration, True, moved, shift / tpq, merged, joined
+    )
 
 
 @lru_cache(maxsize=64)

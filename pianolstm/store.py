@@ -31,15 +31,23 @@ import numpy as np
 from pianolstm.dataset import ALL_KEYS, Dataset, part_of, soprano_line
 from pianolstm.encoding import ArticleEncoding, encoding_from_dict
 from pianolstm.parallel import CrashError, map_files
-from pianolstm.parsing import MidiParseError, NoNotesError, find_midi_files, programs_of, read_midi
-from pianolstm.piece import Piece, listed
+from pianolstm.parsing import (
+    MidiParseError,
+    NoNotesError,
+    find_midi_files,
+    music_name,
+    programs_of,
+    read_midi,
+)
+from pianolstm.piece import NOT_AUDITED, Piece, listed
 from pianolstm.quantisation import GRID, PERFORMANCES, quantise
 from pianolstm.vocabulary import UNK_ID, Vocabulary
 
 FORMAT = 1  # of store.json; a reader refuses what it does not know
 PARTS = ("train", "valid", "test")
+STATUSES = ("read", "empty", "damaged", "duplicate", "performance", "failed")
 COLUMNS = ("file", "status", "part", "notes", "tokens", "note_ons", "dropped", "repaired",
-           "beat", "moved_mean", "moved_max", "message")  # fmt: skip
+           "beat", "moved_mean", "moved_max", "joined", "message")  # fmt: skip
 
 
 class StoreError(ValueError):
@@ -59,6 +67,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         programs_of(self.instruments)  # raises where it means nothing
+        if any(division < 1 for division in self.grid):
+            raise ValueError(f"grid {self.grid}: give divisions of a quarter note, such as (4, 3)")
         if self.performances not in PERFORMANCES:
             raise ValueError(
                 f"performances={self.performances!r}; choose from {', '.join(PERFORMANCES)}"
@@ -69,7 +79,7 @@ class Recipe:
 class FileResult:
     """What one file gave."""
 
-    status: str  # read, empty, damaged, performance (dropped), duplicate
+    status: str  # one of STATUSES
     message: str = ""
     tokens: str = ""  # with spaces between
     notes: int = 0
@@ -78,6 +88,7 @@ class FileResult:
     repaired: dict[str, int] = field(default_factory=dict)
     has_beat: bool = True
     moved: tuple[float, float] = (0.0, 0.0)  # mean and maximum, quarters
+    joined: int = 0  # moments that the grid put together
     content: bytes = b""  # digest of the notes
     line: bytes = b""  # digest of the soprano line: equal for settings of one tune
 
@@ -97,8 +108,9 @@ def encode_file(path: Path, recipe: Recipe) -> FileResult:
         return FileResult("empty", str(error), note_ons=error.note_ons, dropped=error.dropped)
     except MidiParseError as error:
         return FileResult("damaged", str(error))
-    except Exception as error:  # ours to mend, but no reason to lose the other files
-        return FileResult("damaged", f"{path.name}: {type(error).__name__}: {error}")
+    except Exception as error:  # a fault of ours, but no reason to lose the other files
+        message = f"{path.name}: reading failed ({type(error).__name__}: {error}). Please report it"
+        return FileResult("failed", message)
 
 
 def _encode(piece: Piece, recipe: Recipe) -> FileResult:
@@ -109,6 +121,7 @@ def _encode(piece: Piece, recipe: Recipe) -> FileResult:
         piece, result.has_beat = on_grid.piece, on_grid.has_beat
         result.dropped, result.notes = dict(piece.dropped), len(piece)
         result.moved = (float(on_grid.moved.mean()), float(on_grid.moved.max()))
+        result.joined = on_grid.joined
         if not on_grid.has_beat:
             result.message = str(on_grid)
             if recipe.performances == "drop":
@@ -134,55 +147,68 @@ class StoreReport:
     recipe: Recipe
     files: Counter[str] = field(default_factory=Counter)  # by status
     parts: Counter[str] = field(default_factory=Counter)  # pieces in train, valid and test
-    performances: int = 0  # kept files without a beat
+    performances: int = 0  # pieces without a beat, whatever was done with them
+    joined: int = 0  # moments that the grid put together
     notes: int = 0
-    note_ons: int = 0
+    audited: int = 0  # files
+    note_ons: int = 0  # in audited files
+    unaccounted: int = 0  # of these
     dropped: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     unknown: int = 0  # held-out tokens that no training piece has
     vocabulary: int = 0
     seconds: float = 0.0
-    damaged: list[str] = field(default_factory=list)  # messages
+    messages: list[str] = field(default_factory=list)  # of damaged and failed files
 
     def add(self, result: FileResult) -> None:
         """Count one file."""
         self.files[result.status] += 1
-        if result.status == "damaged":
-            self.damaged.append(result.message)
+        if result.status in ("damaged", "failed"):
+            self.messages.append(result.message)
         self.notes += result.notes
-        self.note_ons += result.note_ons or 0
+        if result.note_ons is not None:
+            self.audited += 1
+            self.note_ons += result.note_ons
+            self.unaccounted += result.note_ons - result.notes - sum(result.dropped.values())
         self.dropped.update(result.dropped)
         self.repaired.update(result.repaired)
-        self.performances += not result.has_beat
+        if result.status in ("read", "performance"):
+            self.performances += not result.has_beat
+            self.joined += result.joined
 
     def __str__(self) -> str:
         recipe, total = self.recipe, self.files.total()
-        statuses = [f"{self.files[s]:,} {s}" for s in ("read", "empty", "damaged", "duplicate")]
-        beatless = f"{self.performances:,} without a beat"
-        treatment = {"keep": "left as played", "drop": "dropped", "bend": "bent to the grid"}
-        music = "everything but drums" if recipe.instruments == "all" else recipe.instruments
-        grid = " and ".join(f"1/{d}" for d in recipe.grid) or "none"
+        counts = [f"{self.files[status]:,} {status}" for status in STATUSES[:4]]
+        counts += [f"{self.files[s]:,} {s}" for s in STATUSES[4:] if self.files[s]]
+        treatment = {"keep": "left as played", "drop": "left out", "bend": "bent to the grid"}
+        grid = " and ".join(f"1/{d}" for d in recipe.grid)
         lines = [
-            f"{total:,} files: {', '.join(statuses)}; "
-            f"{beatless} ({treatment[recipe.performances]})",
-            f"{self.notes:,} notes kept (music: {music}; grid: {grid} quarter); "
+            f"{total:,} files: {', '.join(counts)}",
+            f"{self.notes:,} notes kept (music: {music_name(recipe.instruments)}); "
             f"left out: {', '.join(listed(+self.dropped)) or 'none'}",
+            f"grid of {grid} quarter: {self.joined:,} moments joined; {self.performances:,} pieces "
+            f"without a beat {treatment[recipe.performances]}"
+            if grid
+            else "no grid: all times as in the files",
         ]
         if +self.repaired:
             lines.append(f"mended: {', '.join(listed(+self.repaired))}")
-        gone = self.note_ons - self.notes - self.dropped.total()
-        audited = f"audited: {self.note_ons:,} note-ons, {gone:,} unaccounted for"
-        lines.append(audited if recipe.audit else "not audited (--audit counts every note twice)")
+        lines.append(
+            f"audited {self.audited:,} files: {self.note_ons:,} note-ons, "
+            f"{self.unaccounted:,} unaccounted for"
+            if recipe.audit
+            else NOT_AUDITED
+        )
         parts = ", ".join(f"{self.parts[part]:,} {part}" for part in PARTS)
         lines.append(
-            f"{self.tokens:,} tokens of {self.vocabulary:,} classes in {parts} pieces; "
-            f"{self.unknown:,} held-out tokens unknown"
+            f"{self.tokens:,} tokens, a vocabulary of {self.vocabulary:,}; pieces: {parts}; "
+            f"{self.unknown:,} valid and test tokens unknown"
         )
-        shown = self.damaged[:20]
+        shown = self.messages[:20]
         lines += [f"  {message}" for message in shown]
-        if len(self.damaged) > len(shown):
-            lines.append(f"  … and {len(self.damaged) - len(shown):,} more, see report.csv")
+        if len(self.messages) > len(shown):
+            lines.append(f"  … and {len(self.messages) - len(shown):,} more, see report.csv")
         return "\n".join(lines)
 
 
@@ -198,7 +224,8 @@ def build_store(
     A second file with the same notes is a duplicate and left out. Pieces are split 80 / 10 / 10
     by `part_of`; settings of one tune (see `soprano_line`) stay together. The vocabulary is that
     of the training pieces in all keys. Memory grows with the number of files and of classes, not
-    of tokens. Stopped at any moment, it leaves nothing at `out`.
+    of tokens. Stopped at any moment, it leaves nothing at `out`. `processes` and the main guard
+    that a script needs with more than one: see `map_files`.
 
     Raises StoreError if `out` exists or cannot be written, FileNotFoundError without MIDI files.
     """
@@ -268,7 +295,8 @@ class _Writer:
             name, result.status, part, result.notes, result.tokens.count(" ") + bool(result.tokens),
             "not audited" if result.note_ons is None else result.note_ons,
             "; ".join(listed(result.dropped)), "; ".join(listed(result.repaired)),
-            "yes" if result.has_beat else "no", f"{mean:.4f}", f"{furthest:.4f}", result.message,
+            "yes" if result.has_beat else "no", f"{mean:.4f}", f"{furthest:.4f}",
+            result.joined, result.message,
         ])  # fmt: skip
 
     def _keep(self, name: str, result: FileResult) -> str:
@@ -392,12 +420,15 @@ class TokenStore(Sequence):
         return len(self.names)
 
     def __getitem__(self, index: int) -> np.ndarray:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"piece {index} of {len(self)}")
+        index %= len(self)
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     def __repr__(self) -> str:
         return (
-            f"TokenStore({len(self):,} pieces, {len(self.ids):,} tokens, {len(self.vocabulary):,} "
-            "classes)"
+            f"TokenStore({len(self):,} pieces, {len(self.ids):,} tokens, "
+            f"vocabulary of {len(self.vocabulary):,})"
         )
 
     @cached_property

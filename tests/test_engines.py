@@ -266,8 +266,47 @@ def test_without_an_audit_the_account_says_so(midi_file):
 def test_what_mido_cannot_count_is_said_to_be_not_audited(raw_file):
     key_of_nine_sharps = b"\0\xff\x59\x02\x09\0"
     piece = read_midi(raw_file(key_of_nine_sharps + NOTE + END), audit=True)
-    assert piece.account.startswith("not audited: 1 kept")
-    assert "mido stops (KeySignatureError" in piece.account
+    assert piece.note_ons is None
+    assert piece.account.startswith("not audited (mido stops: KeySignatureError")
+    assert piece.account.endswith("): 1 kept, 0 dropped")
+
+
+def test_a_header_that_counts_too_few_tracks_loses_none(read, raw_file):
+    path = raw_file(NOTE + END, NOTE + END)
+    data = bytearray(path.read_bytes())
+    data[11] = 1
+    path.write_bytes(data)
+    piece = read(path)
+    assert len(piece) == piece.note_ons == 2
+    assert piece.repaired == {"tracks more than the header says": 1}
+
+
+def test_bytes_behind_the_last_track_are_counted(read, raw_file):
+    path = raw_file(NOTE + END)
+    path.write_bytes(path.read_bytes() + b"some words that an editor left")
+    piece = read(path)
+    assert rows(piece) == [(0, 480, C4)]
+    assert piece.repaired == {"bytes after the last track": 30}
+
+
+def test_an_audit_finds_notes_that_are_elsewhere(midi_file, monkeypatch):
+    """The count alone would not notice that one note is lost and another invented."""
+    honest = ENGINES["symusic"]
+
+    def careless(*arguments):
+        raw = honest(*arguments)
+        raw.notes["onset"][0] += 1
+        return raw
+
+    monkeypatch.setitem(ENGINES, "symusic", careless)
+    piece = read_midi(midi_file([on(), off(), on(62), off(62)]), audit=True)
+    assert piece.repaired == {"notes that a second reader finds elsewhere": 1}
+
+
+def test_open_notes_of_one_pitch_with_several_programs(read, midi_file):
+    program = Message("program_change", program=7)
+    path = midi_file([*[on(time=1)] * 10, program, *[on(time=1)] * 10, on(62), off(62)])
+    assert len(read(path)) == 21
 
 
 # Where the engines differ: music21 loses its place at events that a file may not hold.

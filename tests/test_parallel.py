@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,17 @@ def test_a_file_that_kills_its_process_is_named_and_the_rest_goes_on():
     assert [r for i, r in enumerate(results) if i not in crashed] == [
         path.stem for i, path in enumerate(PATHS) if i not in crashed
     ]
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path, songs_folder):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pianolstm.parsing import read_folder\n"
+        f"read_folder({str(songs_folder)!r}, processes=2)\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert 'call this under `if __name__ == "__main__":`, or say processes=1' in result.stderr
 
 
 def test_a_reader_may_stop_early():

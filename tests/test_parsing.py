@@ -140,14 +140,23 @@ def test_folder_reports_every_file_and_goes_on(tmp_path, scale):
     report = read_folder(tmp_path)
     assert [p.name for p in report.pieces] == ["good"]
     assert "bad.mid: the file is empty" in str(report)
-    assert "2 files: 1 read, 1 unreadable" in str(report)
+    assert "2 files: 1 read, 0 empty, 1 damaged" in str(report)
     assert "music: everything but drums" in str(report)
     assert "not audited" in str(report)
     audited = read_folder(tmp_path, instruments="piano", audit=True)
-    assert "audited 1 files: 10 note-ons, 0 unaccounted for" in str(audited)
+    assert "audited 1 of 1 pieces: 10 note-ons, 0 unaccounted for" in str(audited)
     assert "music: piano" in str(audited)
     assert len(read_folder(tmp_path, recursive=True).pieces) == 2
     assert read_folder(tmp_path, True, processes=2).pieces == read_folder(tmp_path, True).pieces
+
+
+def test_what_empty_files_hold_is_counted(tmp_path, midi_file, scale):
+    write_midi(scale, tmp_path / "good.mid")
+    midi_file([on(36, channel=9), off(36, channel=9)], name="drums.mid")
+    report = read_folder(tmp_path)
+    assert report.dropped == {"percussion": 1}
+    assert "2 files: 1 read, 1 empty, 0 damaged" in str(report)
+    assert "drums.mid: no notes to learn from (1 percussion)" in str(report)
 
 
 def test_folder_without_midi_files(tmp_path):
@@ -177,5 +186,9 @@ def test_our_songs_read_without_loss(song_pieces):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the lent MIDI files are not here")
 def test_lent_files_read_or_say_why():
     report = read_folder(SHARED, recursive=True, audit=True)
-    assert len(report.pieces) + len(report.errors) == len(find_midi_files(SHARED, True))
-    assert all("no notes" in e or "cannot be read" in e for e in report.errors.values())
+    files = len(find_midi_files(SHARED, True))
+    assert len(report.pieces) + len(report.empty) == files
+    assert list(report.empty) == ["corrupted/empty.mid"]
+    assert all(
+        piece.note_ons == len(piece) + sum(piece.dropped.values()) for piece in report.pieces
+    )

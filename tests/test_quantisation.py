@@ -38,6 +38,14 @@ def test_notes_that_fall_together_are_merged_and_counted():
     assert result.merged == result.piece.dropped["merged on the grid"] == 1
 
 
+def test_moments_that_fall_together_are_counted():
+    piece = Piece.from_quarters([(0, 1, 60), (0.02, 1, 64), (1, 0.1, 62), (1.125, 1, 65)])
+    result = quantise(piece, grid=(4,))
+    assert result.joined == 2
+    assert "2 moments joined" in str(result)
+    assert quantise(result.piece).joined == 0
+
+
 def test_our_songs_hardly_move(song_pieces):
     moved = np.concatenate([quantise(piece).moved for piece in song_pieces])
     assert all(quantise(piece).has_beat for piece in song_pieces)
@@ -79,7 +87,10 @@ def test_random_onsets_have_no_beat_and_are_left_alone():
     assert "no beat" in str(result)
     assert "left as it was played" in str(result)
     forced = quantise(piece, bend=True)
-    assert forced.has_beat
+    assert not forced.has_beat
+    assert forced.on_grid
+    assert "no beat" in str(forced)
+    assert "the furthest moved by" in str(forced)
     assert set((forced.piece.notes["onset"] % 12).tolist()) <= {0, 3, 4, 6, 8, 9}
 
 

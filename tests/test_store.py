@@ -17,6 +17,7 @@ from pianolstm.decoding import write_midi
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.model import ModelConfig
 from pianolstm.parsing import find_midi_files, read_folder
+from pianolstm.quantisation import quantise
 from pianolstm.store import Recipe, StoreError, TokenStore, build_store, encode_file
 from pianolstm.training import TrainConfig, article_config, train
 
@@ -65,8 +66,10 @@ def test_ids_are_mapped_and_not_loaded(our_store):
     assert data.train[0].ids.base is not None  # a view of the file
     assert np.shares_memory(data.train.joined(), store.ids)
     assert len(data.train.joined()) == sum(len(piece[0]) for piece in data.train)
-    with pytest.raises(IndexError, match="piece 999999 of"):
-        data.train[999_999]
+    for sequence in (store, data.train):
+        assert np.array_equal(sequence[-1], sequence[len(sequence) - 1])
+        with pytest.raises(IndexError, match="piece 999999 of"):
+            sequence[999_999]
 
 
 @pytest.mark.parametrize("network", ["note", "article"])
@@ -125,14 +128,17 @@ def test_every_file_is_accounted_for(mixed_folder, tmp_path):
     assert table["silence.mid"]["status"] == "empty"
     assert table["deep/scale again.mid"]["message"] == "same notes as deep/er/scale.MID"
     assert (table["free.mid"]["beat"], report.performances) == ("no", 1)
-    assert "1 without a beat (left as played)" in str(report)
+    assert "1 pieces without a beat left as played" in str(report)
     assert "everything but drums" in str(report)
 
 
 def test_performances_can_be_dropped_or_bent(mixed_folder, tmp_path):
     build_store(mixed_folder, tmp_path / "kept")
     dropped = build_store(mixed_folder, tmp_path / "dropped", Recipe(performances="drop"))
-    build_store(mixed_folder, tmp_path / "bent", Recipe(performances="bend"))
+    bent = build_store(mixed_folder, tmp_path / "bent", Recipe(performances="bend"))
+    assert "1 performance" in str(dropped)
+    assert bent.performances == dropped.performances == 1
+    assert "1 pieces without a beat bent to the grid" in str(bent)
     assert rows(tmp_path / "kept")["free.mid"]["moved_max"] == "0.0000"
     assert rows(tmp_path / "dropped")["free.mid"]["status"] == "performance"
     assert dropped.dropped["in performances without a beat"] == 200
@@ -161,6 +167,36 @@ def test_a_taken_place_and_an_empty_folder(mixed_folder, tmp_path):
     assert not (tmp_path / "x").exists()
     with pytest.raises(ValueError, match="performances='swing'; choose from keep, drop, bend"):
         Recipe(performances="swing")
+    with pytest.raises(ValueError, match=r"grid \(0, 3\): give divisions of a quarter"):
+        Recipe(grid=(0, 3))
+    with pytest.raises(ValueError, match="'kazoo' names no instruments"):
+        Recipe(instruments="kazoo")
+
+
+def test_a_file_that_cannot_be_audited_does_not_spoil_the_account(tmp_path, scale):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    write_midi(scale, folder / "a.mid")
+    odd = write_midi(scale.transpose(1), folder / "b.mid")
+    data = odd.read_bytes()
+    key = b"\0\xff\x59\x02\x09\0"  # nine sharps, at which mido stops
+    start = data.index(b"MTrk")
+    length = int.from_bytes(data[start + 4 : start + 8]) + len(key)
+    odd.write_bytes(data[: start + 4] + length.to_bytes(4) + key + data[start + 8 :])
+    report = build_store(folder, tmp_path / "out", Recipe(audit=True))
+    assert "audited 1 files: 10 note-ons, 0 unaccounted for" in str(report)
+
+
+def test_a_fault_of_ours_is_named_and_does_not_stop_the_rest(mixed_folder, tmp_path, monkeypatch):
+    def fails_once(piece, *options, **more):
+        if piece.name == "song3":
+            raise ZeroDivisionError("oh")
+        return quantise(piece, *options, **more)
+
+    monkeypatch.setattr("pianolstm.store.quantise", fails_once)
+    report = build_store(mixed_folder, tmp_path / "out")
+    assert report.files["failed"] == 1
+    assert "song3.mid: reading failed (ZeroDivisionError: oh). Please report it" in str(report)
 
 
 def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
