@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from pianolstm.quantisation import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
+MIDI_PROMPT = 16  # tokens that `compose` takes from a MIDI file
 
 
 def songs(args: argparse.Namespace) -> None:
@@ -125,7 +127,7 @@ def evaluate(args: argparse.Namespace) -> None:
     print(f"{'unigram':<28}{ev.unigram_nll(everything, held_out, V):8.3f}")
     print(f"{'bigram':<28}{ev.bigram_nll(everything, held_out, V):8.3f}")
     before = np.concatenate(data.train_own_key)
-    for name, checkpoint in checkpoints.items():
+    for name, checkpoint in tqdm(checkpoints.items(), "evaluate", unit="network", disable=None):
         if checkpoint.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
@@ -135,25 +137,68 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def compose(args: argparse.Namespace) -> None:
-    """write a new piece with a shipped or a trained checkpoint"""
+    """write a new piece: as MIDI, as sound and as a picture"""
     from pianolstm.checkpoint import load_checkpoint, shipped
     from pianolstm.decoding import write_midi
-    from pianolstm.display import audio, piano_roll
+    from pianolstm.display import audio, roll
     from pianolstm.generation import generate
 
+    if args.pieces < 1 or args.length < 1:
+        raise ValueError(f"--pieces {args.pieces} --length {args.length}: give at least 1 of each")
+    names = (
+        [args.name] if args.pieces == 1 else [f"{args.name}_{i + 1}" for i in range(args.pieces)]
+    )
+    files = [args.out / f"{name}{ending}" for name in names for ending in (".mid", ".mp3", ".png")]
+    taken = [path.name for path in files if path.exists()]
+    if taken and not args.force:
+        raise FileExistsError(
+            f"{', '.join(taken)} would be overwritten. Say --force, or give another --name or --out"
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
     name = args.checkpoint
     loaded = load_checkpoint(name) if Path(name).suffix else shipped(name)
-    prompt = loaded.vocabulary.encode(args.prompt.split(), strict=True)
-    (new,) = generate(loaded.model, [prompt], args.tokens, [args.seed], args.temperature,
-                      top_p=args.top_p)  # fmt: skip
-    tokens = loaded.vocabulary.decode([*prompt, *new])
-    piece = loaded.encoding.decode(tokens, name=args.out.name)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_midi(piece, args.out.with_suffix(".mid"))
-    audio(piece).save(args.out.with_suffix(".mp3"))
-    figure = piano_roll(piece).figure
-    figure.savefig(args.out.with_suffix(".png"), dpi=110)
-    print(f"{piece} → {args.out}.mid, .mp3, .png")
+    prompt = _prompt(args.prompt, loaded)
+    seeds = [args.seed + i for i in range(args.pieces)]
+    written = generate(loaded.model, [prompt] * args.pieces, args.length, seeds, args.temperature,
+                       top_p=args.top_p)  # fmt: skip
+    for name, seed, new in zip(names, seeds, written):
+        piece = loaded.encoding.decode(loaded.vocabulary.decode([*prompt, *new]), name=name)
+        write_midi(piece, args.out / f"{name}.mid")
+        sound = audio(piece).save(args.out / f"{name}.mp3")
+        roll(piece).save(args.out / f"{name}.png")
+        print(
+            f"{sound.with_suffix('')}.mid, .mp3, .png: a new piece for piano, {len(piece)} notes, "
+            f"{piece.seconds:.0f} s, written by the network '{args.checkpoint}' (temperature "
+            f"{args.temperature}, top-p {args.top_p}, seed {seed}) after {len(prompt)} given chords"
+        )
+
+
+def _prompt(text: str, loaded) -> np.ndarray:
+    """Ids of a prompt: tokens with spaces between, or the beginning of a MIDI file."""
+    from pianolstm.parsing import read_midi
+    from pianolstm.quantisation import quantise
+    from pianolstm.vocabulary import UNK_ID
+
+    if not text.lower().endswith((".mid", ".midi")):
+        return loaded.vocabulary.encode(text.split(), strict=True)
+    result = quantise(read_midi(text))
+    tokens = loaded.encoding.encode(result.piece)[:MIDI_PROMPT]
+    ids = loaded.vocabulary.encode(tokens)
+    print(f"prompt: the first {len(tokens)} chords and notes of {result}", file=sys.stderr)
+    unknown = [token for token, i in zip(tokens, ids) if i == UNK_ID]
+    if unknown:
+        print(f"left out, unknown to this network: {' '.join(unknown)}", file=sys.stderr)
+    if len(unknown) == len(tokens):
+        raise ValueError(f"{text}: this network knows none of its first {len(tokens)} chords")
+    return ids[ids != UNK_ID]
+
+
+def page(args: argparse.Namespace) -> None:
+    """render the notebooks, with their results, to web pages that work offline"""
+    from pianolstm.page import build_page
+
+    written = build_page(args.out, args.notebooks)
+    print(f"{len(written)} files; open {args.out / 'index.html'}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -210,13 +255,24 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("checkpoints", nargs="*", default=["article", "note"],
                      help="files, or names of shipped ones: article, note, voicing")  # fmt: skip
     sub = add(compose)
-    sub.add_argument("--checkpoint", default="voicing", help="a file, or article, note, voicing")
-    sub.add_argument("--prompt", default="G2.D4.G4.B4", help="tokens to start from, with spaces")
-    sub.add_argument("--tokens", type=int, default=120, help="number of new tokens")
-    sub.add_argument("--temperature", type=float, default=1.0)
-    sub.add_argument("--top-p", type=float, default=0.95, help="share of probability to keep")
-    sub.add_argument("--seed", type=int, default=1)
-    sub.add_argument("--out", type=Path, default=Path("composition"), help="path without ending")
+    sub.add_argument("--length", type=int, default=120,
+                     help="chords and notes to write; 120 last about 40 seconds")  # fmt: skip
+    sub.add_argument("--temperature", type=float, default=1.0,
+                     help="below 1 the music is more cautious, above 1 more daring")  # fmt: skip
+    sub.add_argument("--top-p", type=float, default=0.95,
+                     help="1 allows every chord, less only the likelier ones")  # fmt: skip
+    sub.add_argument("--seed", type=int, default=1, help="another number, another piece")
+    prompt_help = "how it begins: a MIDI file, or chords and notes such as 'C3.G3.E4 D4'"
+    sub.add_argument("--prompt", default="G2.D4.G4.B4", help=prompt_help)
+    sub.add_argument("--pieces", type=int, default=1, help="how many; seeds count up")
+    sub.add_argument("--out", type=Path, default=Path(), help="folder for the files")
+    sub.add_argument("--name", default="composition", help="name of the files, without ending")
+    sub.add_argument("--force", action="store_true", help="overwrite files of that name")
+    sub.add_argument("--checkpoint", default="voicing",
+                     help="the network: a file, or article, note, voicing")  # fmt: skip
+    sub = add(page)
+    sub.add_argument("out", type=Path, help="folder for the pages; open its index.html")
+    sub.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="folder to render")
     return top
 
 

@@ -1,6 +1,6 @@
-"""Everything a notebook shows of a `Piece`: piano roll, engraved score, sound.
+"""Everything a notebook shows of a `Piece`: piano roll, engraved score, sound, and a player.
 
-All three work with pip's packages alone: matplotlib draws the roll, verovio engraves, symusic
+All of them work with pip's packages alone: matplotlib draws the roll, verovio engraves, symusic
 plays with the sound font that pretty_midi ships.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -20,14 +22,18 @@ import symusic
 from matplotlib import get_data_path
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pianolstm.decoding import to_musicxml, to_symusic
 from pianolstm.piece import Piece, pitch_name
 
 SAMPLE_RATE = 22_050
-# Okabe and Ito's colours, told apart by colour-blind readers too
-TRACK_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LONGEST_SOUND = 600.0  # seconds; an hour of MP3 would make a page of 30 MB
+DOTS = 100  # per inch, of the pictures in a player
+# After Okabe and Ito, darkened to a contrast of at least 4.5 to 1 on white; the patterns tell them
+# apart without colour
+TRACK_COLOURS = ("#0072B2", "#C04F00", "#007A58", "#A64D79", "#8A6100", "#5B5BD6")
 HATCHES = ("", "////", "....", "xxxx", "", "////")
 
 
@@ -57,7 +63,8 @@ def piano_roll(piece: Piece, ax: Axes | None = None, colour: str = "track") -> A
             ax.add_patch(Rectangle((0, 0), 0, 0, label=label, **style))
         collection = PatchCollection(boxes, **style)
         if colour == "velocity":
-            collection.set(array=mine["velocity"].astype(float), cmap="viridis_r", clim=(1, 127))
+            # from 1 (mid-green, still 4.5 to 1 on white) to 127 (nearly black)
+            collection.set(array=mine["velocity"].astype(float), cmap="viridis_r", clim=(-188, 127))
         ax.add_collection(collection)
     _label_axes(ax, piece)
     if colour == "track" and len(np.unique(notes["track"])) > 1:
@@ -73,14 +80,18 @@ def _label_axes(ax: Axes, piece: Piece) -> None:
     ax.set_xticks(starts, minor=True)
     ax.set_xlim(0, max(piece.end / tpq, 1))
     low, high = (int(f(piece.notes["pitch"])) for f in (np.min, np.max)) if len(piece) else (55, 65)
-    octaves = [p for p in range(128) if p % 12 == 0 and low - 3 <= p <= high + 3]
-    ax.set_yticks(octaves, [pitch_name(p) for p in octaves])
-    ax.set_ylim(low - 2, high + 2)
+    _pitch_axis(ax, low, high)
     ax.grid(which="both", axis="x", color="0.88", linewidth=0.6)
     ax.grid(axis="y", color="0.88", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set(xlabel="bar", ylabel="pitch", title=piece.name.replace("_", " "))
+
+
+def _pitch_axis(ax: Axes, low: int, high: int) -> None:
+    octaves = [p for p in range(128) if p % 12 == 0 and low - 3 <= p <= high + 3]
+    ax.set_yticks(octaves, [pitch_name(p) for p in octaves])
+    ax.set_ylim(low - 2, high + 2)
 
 
 @dataclass(frozen=True)
@@ -90,9 +101,9 @@ class Picture:
     png: bytes
     text: str  # what it shows, for readers who do not see it
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         encoded = base64.b64encode(self.png).decode("ascii")
-        return {"image/png": encoded, "text/plain": self.text}
+        return {"image/png": encoded, "text/plain": self.text}, {"image/png": {"alt": self.text}}
 
     def __repr__(self) -> str:
         return self.text
@@ -101,6 +112,15 @@ class Picture:
         """Write the PNG to a file."""
         Path(path).write_bytes(self.png)
         return Path(path)
+
+
+def described(figure: Figure | Axes, text: str) -> Picture:
+    """A matplotlib figure as a picture with words for readers who do not see it; closes it."""
+    figure = figure.figure if isinstance(figure, Axes) else figure
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS)
+    plt.close(figure)
+    return Picture(buffer.getvalue(), text)
 
 
 def engrave(piece: Piece, page_width: int = 1800):
@@ -191,14 +211,22 @@ class Sound:
     seconds: float
     notes: int
     name: str
+    whole: float  # seconds of the whole piece, of which this may be the beginning
+
+    @property
+    def source(self) -> str:
+        """The MP3 as an address that holds it."""
+        return "data:audio/mpeg;base64," + base64.b64encode(self.mp3).decode("ascii")
 
     def _repr_html_(self) -> str:
-        source = "data:audio/mpeg;base64," + base64.b64encode(self.mp3).decode("ascii")
         label = html.escape(repr(self), quote=True)
-        return f'<audio controls preload="metadata" aria-label="{label}" src="{source}"></audio>'
+        return (
+            f'<audio controls preload="metadata" aria-label="{label}" src="{self.source}"></audio>'
+        )
 
     def __repr__(self) -> str:
-        return f"Sound of {self.name}: {self.notes} notes, {self.seconds:.0f} s"
+        cut = f", the beginning of {self.whole:,.0f} s" if self.seconds < self.whole - 1 else ""
+        return f"Sound of {self.name}: {self.notes} notes, {self.seconds:.0f} s{cut}"
 
     def save(self, path: str | Path) -> Path:
         """Write the MP3 to a file."""
@@ -206,13 +234,162 @@ class Sound:
         return Path(path)
 
 
-def audio(piece: Piece) -> Sound:
-    """The piece played by a sampled piano, as an MP3 inside the page."""
+def audio(piece: Piece, longest: float = LONGEST_SOUND) -> Sound:
+    """The piece, or its first `longest` seconds, played by a sampled piano: an MP3 in the page.
+
+    Raises ValueError for a piece without notes.
+    """
     import soundfile
 
-    samples = render(piece)
+    heard = piece
+    if piece.seconds > longest:
+        starts = np.array([piece.seconds_at(int(tick)) for tick in piece.notes["onset"]])
+        heard = replace(piece, notes=piece.notes[starts < longest])
+    samples = render(heard)[: round((longest + 3) * SAMPLE_RATE)]
     buffer = io.BytesIO()
     soundfile.write(
         buffer, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8
     )
-    return Sound(buffer.getvalue(), len(samples) / SAMPLE_RATE, len(piece), piece.name)
+    seconds = len(samples) / SAMPLE_RATE
+    return Sound(buffer.getvalue(), seconds, len(heard), piece.name, piece.seconds)
+
+
+def describe(piece: Piece) -> str:
+    """A piano roll in words, for readers who do not see it."""
+    if not len(piece):
+        return f"Piano roll of {piece.name or 'a piece'}: no notes"
+    low, high = piece.notes["pitch"].min(), piece.notes["pitch"].max()
+    hands = len(np.unique(piece.notes["track"]))
+    return (
+        f"Piano roll of {piece.name or 'a piece'}: {len(piece)} notes on {hands} "
+        f"track{'s' if hands > 1 else ''}, {len(piece.bar_starts())} bars, {piece.seconds:.0f} s, "
+        f"pitches from {pitch_name(int(low))} to {pitch_name(int(high))}"
+    )
+
+
+def roll(piece: Piece) -> Picture:
+    """The piano roll as a picture with a text alternative."""
+    return Picture(
+        _roll_png([piece], max(1.0, piece.end / piece.ticks_per_quarter)), describe(piece)
+    )
+
+
+@dataclass(frozen=True)
+class Player:
+    """Piano rolls with their sounds, in one output that needs no network and no other file.
+
+    A cursor follows the sound; a click or an arrow key on a roll moves both. Without scripts the
+    pictures and plain audio controls remain, without HTML one picture of all rolls.
+    """
+
+    rolls: tuple[Picture, ...]
+    sounds: tuple[Sound | None, ...]  # None for a piece without notes
+    places: tuple[tuple[tuple[float, float], ...], ...]  # (seconds, share of the picture's width)
+    bars: tuple[float, ...]  # seconds of a bar: the step of an arrow key
+    together: Picture
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data, metadata = self.together._repr_mimebundle_()
+        return data | {"text/html": self.html(), "text/plain": repr(self)}, metadata
+
+    def html(self) -> str:
+        """The output cell: pictures, audio controls, and the script that ties them together."""
+        parts = []
+        for picture, sound, places, bar in zip(self.rolls, self.sounds, self.places, self.bars):
+            text = html.escape(picture.text, quote=True)
+            source = "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
+            control = (
+                f'<audio controls preload="metadata" aria-label="{html.escape(repr(sound))}" '
+                f'src="{sound.source}"></audio>'
+                if sound
+                else "<p>There is nothing to play.</p>"
+            )
+            parts.append(
+                f"<figure class='pianolstm-player' data-places='{json.dumps(places)}' "
+                f"data-bar='{bar:.3f}'><div class='roll' tabindex='0' role='slider' "
+                f"aria-label='Position in the piano roll' aria-valuemin='0' "
+                f"aria-valuemax='{places[-1][0]:.1f}' aria-valuenow='0'>"
+                f'<img src="{source}" alt="{text}"><span class="cursor"></span></div>'
+                f"{control}</figure>"
+            )
+        folder = resources.files("pianolstm") / "templates"
+        style, script = ((folder / f"player.{kind}").read_text("utf-8") for kind in ("css", "js"))
+        return f"<style>{style}</style>{''.join(parts)}<script>{script}</script>"
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{picture.text}; {'playable' if sound else 'nothing to play'}"
+            for picture, sound in zip(self.rolls, self.sounds)
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pictures and sounds of the HTML."""
+        return sum(len(p.png) for p in self.rolls) + sum(len(s.mp3) for s in self.sounds if s)
+
+
+def player(piece: Piece) -> Player:
+    """The piece as a piano roll that plays: press play, click on the roll, or use the arrow keys.
+
+    A piece without notes gives an empty roll, one of more than ten minutes plays its beginning.
+    """
+    return compare([piece])
+
+
+def compare(pieces: Sequence[Piece], titles: Sequence[str] | None = None) -> Player:
+    """Piano rolls one above the other, time (in quarters) and pitch to one scale, each playable.
+
+    Raises ValueError unless there is a title for each piece.
+    """
+    titles = [piece.name.replace("_", " ") for piece in pieces] if titles is None else titles
+    if len(titles) != len(pieces) or not len(pieces):
+        raise ValueError(f"{len(pieces)} pieces and {len(titles)} titles: give one for each")
+    longest = max(1.0, *(piece.end / piece.ticks_per_quarter for piece in pieces))
+    named = [replace(piece, name=title) for piece, title in zip(pieces, titles)]
+    texts = [describe(piece) for piece in named]
+    pitches = np.concatenate([piece.notes["pitch"] for piece in pieces])
+    span = (int(pitches.min()), int(pitches.max())) if len(pitches) else None
+    rolls = [Picture(_roll_png([p], longest, span), text) for p, text in zip(named, texts)]
+    together = Picture(_roll_png(named, longest, span), "; ".join(texts))
+    sounds = [audio(piece) if len(piece) else None for piece in named]
+    bars = [piece.seconds / max(1, len(piece.bar_starts())) or 1.0 for piece in named]
+    places = [_places(piece, longest) for piece in named]
+    return Player(tuple(rolls), tuple(sounds), tuple(places), tuple(bars), together)
+
+
+ROLL_SIZE = (10, 3.0)  # inches
+ROLL_EDGES = (0.055, 0.985)  # left and right end of the time axis, as shares of the width
+
+
+def _roll_png(
+    pieces: Sequence[Piece], longest: float, span: tuple[int, int] | None = None
+) -> bytes:
+    """Rolls one above the other, time from 0 to `longest` quarters, the pitches of `span`."""
+    width, height = ROLL_SIZE
+    figure = Figure(figsize=(width, height * len(pieces)), dpi=DOTS)
+    (left, right), share = ROLL_EDGES, 1 / len(pieces)
+    for row, piece in enumerate(pieces):
+        bottom = (len(pieces) - 1 - row) * share
+        ax = figure.add_axes((left, bottom + 0.17 * share, right - left, 0.71 * share))
+        piano_roll(piece, ax)
+        ax.set_xlim(0, longest)
+        if span:
+            _pitch_axis(ax, *span)
+        title = ax.get_title()
+        ax.set_title("")
+        ax.set_title(title, loc="left", fontsize=11)
+        if legend := ax.get_legend():
+            labels = [text.get_text() for text in legend.get_texts()]
+            ax.legend(legend.legend_handles, labels, ncols=6, loc="lower right", frameon=False,
+                      bbox_to_anchor=(1.0, 1.0), fontsize=8, borderaxespad=0.3)  # fmt: skip
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _places(piece: Piece, longest: float) -> tuple[tuple[float, float], ...]:
+    """Where the cursor is: (seconds, share of the width) at the start, each tempo and the end."""
+    left, right = ROLL_EDGES
+    ticks = sorted({0, *(t for t, _ in piece.tempi if 0 < t < piece.end), max(piece.end, 1)})
+    scale = (right - left) / (longest * piece.ticks_per_quarter)
+    return tuple((round(piece.seconds_at(t), 3), round(left + t * scale, 5)) for t in ticks)

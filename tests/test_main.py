@@ -40,12 +40,49 @@ def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("uniform", "unigram", "bigram", "best"))
 
-    piece = tmp_path / "piece"
     prompt = exported.vocabulary.tokens[1]
-    options = ["--tokens", "12", "--prompt", prompt, "--out", str(piece)]
+    options = ["--length", "12", "--prompt", prompt, "--out", str(tmp_path), "--name", "piece"]
     assert main(["compose", "--checkpoint", str(best), *options]) == 0
-    assert len(set(read_midi(piece.with_suffix(".mid")).onsets)) == 13
-    assert piece.with_suffix(".mp3").exists() and piece.with_suffix(".png").exists()
+    assert len(set(read_midi(tmp_path / "piece.mid").onsets)) == 13
+    assert (tmp_path / "piece.mp3").exists() and (tmp_path / "piece.png").exists()
+
+
+def test_compose_writes_pieces_that_differ_and_overwrites_none(tmp_path, capsys):
+    command = ["compose", "--length", "8", "--pieces", "2", "--out", str(tmp_path / "new")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "composition_2.mid, .mp3, .png: a new piece for piano" in printed
+    assert "temperature 1.0, top-p 0.95, seed 2) after 1 given chords" in printed
+    one, two = (read_midi(tmp_path / "new" / f"composition_{i}.mid") for i in (1, 2))
+    assert one != two
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "composition_1.mid" in error and "Say --force, or give another --name" in error
+    assert main([*command, "--force"]) == 0
+    assert read_midi(tmp_path / "new" / "composition_1.mid") == one
+
+
+def test_compose_goes_on_from_a_midi_file(tmp_path, songs_folder, scale, capsys):
+    song = str(songs_folder / "bach_bwv269.mid")
+    command = ["compose", "--length", "4", "--out", str(tmp_path), "--prompt"]
+    assert main([*command, song]) == 0
+    printed = capsys.readouterr()
+    assert "after 16 given chords" in printed.out
+    assert "the first 16 chords and notes of bach_bwv269" in printed.err
+    start = read_midi(tmp_path / "composition.mid").bars(1, 1)
+    assert start.notes["pitch"].min() == 43  # G2, the song's first bass note
+    strange = scale.from_quarters([(i, 1, 20 + i + j) for i in range(4) for j in range(6)])
+    path = str(write_midi(strange, tmp_path / "strange.mid"))
+    assert main([*command, path, "--force"]) == 2
+    error = capsys.readouterr().err
+    assert "left out, unknown to this network" in error
+    assert "knows none of its first 4 chords" in error
+
+
+def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("here")
+    assert main(["compose", "--length", "4", "--out", str(tmp_path / "file")]) == 2
+    assert "pianolstm compose: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -53,7 +90,9 @@ def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     [
         (["train", "--songs", "nowhere"], "no such folder"),
         (["compose", "--checkpoint", "gone.safetensors"], "no such checkpoint"),
-        (["compose", "--prompt", "H9", "--tokens", "3"], "'H9', is not among"),
+        (["compose", "--prompt", "H9", "--length", "3"], "'H9', is not among"),
+        (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
+        (["compose", "--pieces", "0"], "give at least 1 of each"),
         (["compose", "--temperature", "0"], "temperature is 0"),
     ],
 )
