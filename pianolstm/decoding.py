@@ -44,7 +44,7 @@ def write_midi(piece: Piece, path: str | Path) -> Path:
     of them a note-off ends (`read_midi` then ends the one that began first).
     """
     path = Path(path)
-    to_symusic(piece).dump_midi(str(path))
+    path.write_bytes(to_symusic(piece).dumps_midi())
     return path
 
 

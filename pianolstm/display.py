@@ -30,6 +30,7 @@ from pianolstm.piece import Piece, pitch_name
 
 SAMPLE_RATE = 22_050
 LONGEST_SOUND = 600.0  # seconds; an hour of MP3 would make a page of 30 MB
+MANY_BARS = 60  # in a roll with more, edges and bar lines would hide the notes
 DOTS = 100  # per inch, of the pictures in a player
 # After Okabe and Ito, darkened to a contrast of at least 4.5 to 1 on white; the patterns tell them
 # apart without colour
@@ -55,11 +56,12 @@ def piano_roll(piece: Piece, ax: Axes | None = None, colour: str = "track") -> A
             Rectangle((n["onset"] / tpq, int(n["pitch"]) - 0.45), n["duration"] / tpq, 0.9)
             for n in mine
         ]
-        style = {"edgecolor": "white", "linewidth": 0.4}
+        edge = 0.4 if len(piece.bar_starts()) <= MANY_BARS else 0.0  # would swallow thin strips
+        style = {"edgecolor": "white", "linewidth": edge}
         if colour == "track":
             style["facecolor"] = TRACK_COLOURS[track % len(TRACK_COLOURS)]
             style["hatch"] = HATCHES[track % len(HATCHES)]
-            label = names[track] if track < len(names) else f"Track {track + 1}"
+            label = _plain(names[track]) if track < len(names) else f"Track {track + 1}"
             ax.add_patch(Rectangle((0, 0), 0, 0, label=label, **style))
         collection = PatchCollection(boxes, **style)
         if colour == "velocity":
@@ -77,7 +79,7 @@ def _label_axes(ax: Axes, piece: Piece) -> None:
     starts = [tick / tpq for tick in piece.bar_starts()]
     every = max(1, len(starts) // 16)
     ax.set_xticks(starts[::every], [str(i + 1) for i in range(0, len(starts), every)])
-    ax.set_xticks(starts, minor=True)
+    ax.set_xticks(starts if len(starts) <= MANY_BARS else [], minor=True)
     ax.set_xlim(0, max(piece.end / tpq, 1))
     low, high = (int(f(piece.notes["pitch"])) for f in (np.min, np.max)) if len(piece) else (55, 65)
     _pitch_axis(ax, low, high)
@@ -85,7 +87,13 @@ def _label_axes(ax: Axes, piece: Piece) -> None:
     ax.grid(axis="y", color="0.88", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set(xlabel="bar", ylabel="pitch", title=piece.name.replace("_", " "))
+    ax.set(xlabel="bar", ylabel="pitch", title=_plain(piece.name.replace("_", " ")))
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib shows as it stands: no formulas, no hidden labels, no control codes."""
+    printable = "".join(character for character in text if character.isprintable())
+    return printable.replace("$", r"\$").lstrip("_") or " "
 
 
 def _pitch_axis(ax: Axes, low: int, high: int) -> None:
@@ -224,8 +232,13 @@ class Sound:
             f'<audio controls preload="metadata" aria-label="{label}" src="{self.source}"></audio>'
         )
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether this is only the beginning of the piece."""
+        return self.seconds < self.whole - 1
+
     def __repr__(self) -> str:
-        cut = f", the beginning of {self.whole:,.0f} s" if self.seconds < self.whole - 1 else ""
+        cut = f", the beginning of {self.whole:,.0f} s" if self.is_cut else ""
         return f"Sound of {self.name}: {self.notes} notes, {self.seconds:.0f} s{cut}"
 
     def save(self, path: str | Path) -> Path:
@@ -247,9 +260,9 @@ def audio(piece: Piece, longest: float = LONGEST_SOUND) -> Sound:
         heard = replace(piece, notes=piece.notes[starts < longest])
     samples = render(heard)[: round((longest + 3) * SAMPLE_RATE)]
     buffer = io.BytesIO()
-    soundfile.write(
-        buffer, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8
-    )
+    # A constant bit rate: with a variable one, browsers jump up to a second beside the place.
+    soundfile.write(buffer, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III",
+                    compression_level=0.8, bitrate_mode="CONSTANT")  # fmt: skip
     seconds = len(samples) / SAMPLE_RATE
     return Sound(buffer.getvalue(), seconds, len(heard), piece.name, piece.seconds)
 
@@ -304,13 +317,19 @@ class Player:
                 if sound
                 else "<p>There is nothing to play.</p>"
             )
+            slider = (
+                f"tabindex='0' role='slider' aria-label='Place in {text}; space plays, arrow keys "
+                f"move by a bar' aria-valuemin='0' aria-valuenow='0' "
+                f"aria-valuemax='{min(places[-1][0], sound.seconds):.1f}'"
+                if sound
+                else ""
+            )
+            part = f"<p>{html.escape(repr(sound))}</p>" if sound and sound.is_cut else ""
             parts.append(
-                f"<figure class='pianolstm-player' data-places='{json.dumps(places)}' "
-                f"data-bar='{bar:.3f}'><div class='roll' tabindex='0' role='slider' "
-                f"aria-label='Position in the piano roll' aria-valuemin='0' "
-                f"aria-valuemax='{places[-1][0]:.1f}' aria-valuenow='0'>"
-                f'<img src="{source}" alt="{text}"><span class="cursor"></span></div>'
-                f"{control}</figure>"
+                f"<figure class='pianolstm-player' role='group' aria-label='{text}' "
+                f"data-places='{json.dumps(places)}' data-bar='{bar:.3f}'>"
+                f'<div class="roll" {slider}><img src="{source}" alt="{text}">'
+                f'<span class="cursor"></span></div>{control}{part}</figure>'
             )
         folder = resources.files("pianolstm") / "templates"
         style, script = ((folder / f"player.{kind}").read_text("utf-8") for kind in ("css", "js"))
@@ -350,7 +369,9 @@ def compare(pieces: Sequence[Piece], titles: Sequence[str] | None = None) -> Pla
     pitches = np.concatenate([piece.notes["pitch"] for piece in pieces])
     span = (int(pitches.min()), int(pitches.max())) if len(pitches) else None
     rolls = [Picture(_roll_png([p], longest, span), text) for p, text in zip(named, texts)]
-    together = Picture(_roll_png(named, longest, span), "; ".join(texts))
+    together = (
+        rolls[0] if len(rolls) == 1 else Picture(_roll_png(named, longest, span), "; ".join(texts))
+    )
     sounds = [audio(piece) if len(piece) else None for piece in named]
     bars = [piece.seconds / max(1, len(piece.bar_starts())) or 1.0 for piece in named]
     places = [_places(piece, longest) for piece in named]

@@ -18,15 +18,18 @@
     const show = () => {
       cursor.style.visibility = "visible";
       cursor.style.left = 100 * between(places, 0, 1, sound.currentTime) + "%";
-      roll.setAttribute("aria-valuenow", sound.currentTime.toFixed(1));
-      roll.setAttribute("aria-valuetext", sound.currentTime.toFixed(1) + " seconds");
+    };
+    const tell = () => { // for screen readers, not sixty times a second
+      roll.setAttribute("aria-valuenow", sound.currentTime.toFixed(0));
+      roll.setAttribute("aria-valuetext", sound.currentTime.toFixed(0) + " seconds");
     };
     const follow = () => {
       show();
       if (!sound.paused) requestAnimationFrame(follow);
     };
+    const last = Number(roll.getAttribute("aria-valuemax"));
     const jump = (seconds) => {
-      sound.currentTime = Math.min(Math.max(seconds, 0), places[places.length - 1][0]);
+      sound.currentTime = Math.min(Math.max(seconds, 0), last);
       show();
     };
     sound.addEventListener("play", () => {
@@ -34,17 +37,19 @@
         if (other !== sound) other.pause();
       follow();
     });
-    sound.addEventListener("seeked", show);
-    sound.addEventListener("timeupdate", show);
+    for (const moment of ["seeked", "timeupdate"])
+      sound.addEventListener(moment, () => { show(); tell(); });
     roll.addEventListener("click", (event) => {
       const box = roll.getBoundingClientRect();
       jump(between(places, 1, 0, (event.clientX - box.left) / box.width));
     });
     roll.addEventListener("keydown", (event) => {
-      const end = places[places.length - 1][0];
-      const moves = { ArrowLeft: sound.currentTime - bar, ArrowRight: sound.currentTime + bar,
-        Home: 0, End: end };
-      if (event.key === " " || event.key === "Enter") sound.paused ? sound.play() : sound.pause();
+      if (event.shiftKey || event.ctrlKey || event.altKey || event.metaKey) return;
+      const [back, on] = [sound.currentTime - bar, sound.currentTime + bar];
+      const moves = { ArrowLeft: back, ArrowDown: back, ArrowRight: on, ArrowUp: on,
+        Home: 0, End: last };
+      if (event.key === " " || event.key === "Enter")
+        sound.paused ? sound.play().catch(() => {}) : sound.pause();
       else if (event.key in moves) jump(moves[event.key]);
       else return;
       event.preventDefault();
