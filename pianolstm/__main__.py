@@ -145,40 +145,49 @@ def compose(args: argparse.Namespace) -> None:
 
     if args.pieces < 1 or args.length < 1:
         raise ValueError(f"--pieces {args.pieces} --length {args.length}: give at least 1 of each")
-    names = (
-        [args.name] if args.pieces == 1 else [f"{args.name}_{i + 1}" for i in range(args.pieces)]
-    )
+    name = args.name
+    for ending in (".mid", ".mp3", ".png"):
+        name = name.removesuffix(ending)
+    if Path(name).name != name or not name:
+        raise ValueError(f"--name {args.name!r} must be a file's name; give the folder with --out")
+    names = [name] if args.pieces == 1 else [f"{name}_{i + 1}" for i in range(args.pieces)]
     files = [args.out / f"{name}{ending}" for name in names for ending in (".mid", ".mp3", ".png")]
     taken = [path.name for path in files if path.exists()]
     if taken and not args.force:
         raise FileExistsError(
             f"{', '.join(taken)} would be overwritten. Say --force, or give another --name or --out"
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    name = args.checkpoint
-    loaded = load_checkpoint(name) if Path(name).suffix else shipped(name)
+    checkpoint = args.checkpoint
+    loaded = load_checkpoint(checkpoint) if Path(checkpoint).suffix else shipped(checkpoint)
     prompt = _prompt(args.prompt, loaded)
     seeds = [args.seed + i for i in range(args.pieces)]
     written = generate(loaded.model, [prompt] * args.pieces, args.length, seeds, args.temperature,
                        top_p=args.top_p)  # fmt: skip
+    args.out.mkdir(parents=True, exist_ok=True)
     for name, seed, new in zip(names, seeds, written):
         piece = loaded.encoding.decode(loaded.vocabulary.decode([*prompt, *new]), name=name)
         write_midi(piece, args.out / f"{name}.mid")
-        sound = audio(piece).save(args.out / f"{name}.mp3")
+        sound = audio(piece)
+        sound.save(args.out / f"{name}.mp3")
         roll(piece).save(args.out / f"{name}.png")
         print(
-            f"{sound.with_suffix('')}.mid, .mp3, .png: a new piece for piano, {len(piece)} notes, "
-            f"{piece.seconds:.0f} s, written by the network '{args.checkpoint}' (temperature "
-            f"{args.temperature}, top-p {args.top_p}, seed {seed}) after {len(prompt)} given chords"
+            f"{args.out / name}.mid, .mp3, .png: a new piece for piano, {len(piece)} notes, "
+            f"{piece.seconds:.0f} s, written by the network '{checkpoint}' (temperature "
+            f"{args.temperature}, top-p {args.top_p}, seed {seed}) after "
+            f"{len(prompt)} given chord{'s' if len(prompt) > 1 else ''}"
+            + (f"; the MP3 holds its first {sound.seconds:.0f} s" if sound.is_cut else "")
         )
 
 
-def _prompt(text: str, loaded) -> np.ndarray:
+def _prompt(text: str | None, loaded) -> np.ndarray:
     """Ids of a prompt: tokens with spaces between, or the beginning of a MIDI file."""
     from pianolstm.parsing import read_midi
     from pianolstm.quantisation import quantise
     from pianolstm.vocabulary import UNK_ID
 
+    if text is None:  # a G major chord in the network's own words, or the first that it knows
+        known = loaded.vocabulary
+        text = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
     if not text.lower().endswith((".mid", ".midi")):
         return loaded.vocabulary.encode(text.split(), strict=True)
     result = quantise(read_midi(text))
@@ -263,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
                      help="1 allows every chord, less only the likelier ones")  # fmt: skip
     sub.add_argument("--seed", type=int, default=1, help="another number, another piece")
     prompt_help = "how it begins: a MIDI file, or chords and notes such as 'C3.G3.E4 D4'"
-    sub.add_argument("--prompt", default="G2.D4.G4.B4", help=prompt_help)
+    sub.add_argument("--prompt", help=f"{prompt_help}; a G major chord unless given")
     sub.add_argument("--pieces", type=int, default=1, help="how many; seeds count up")
     sub.add_argument("--out", type=Path, default=Path(), help="folder for the files")
     sub.add_argument("--name", default="composition", help="name of the files, without ending")

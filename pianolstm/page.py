@@ -34,6 +34,8 @@ def build_page(out: str | Path, notebooks: str | Path = "notebooks") -> list[Pat
     opened = {path.stem: nbformat.read(path, as_version=4) for path in sources}
     titles = {stem: _title(notebook) for stem, notebook in opened.items()}
     names = ["index", *opened]
+    if (out / "index.html").exists() and not (out / "page.css").exists():
+        raise FileExistsError(f"{out} holds other pages. Give a folder of its own")
     written = []
     for stem, notebook in tqdm(opened.items(), desc="page", unit="notebook", disable=None):
         cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
@@ -78,7 +80,7 @@ def _embedded(folder: Path, name: str) -> str:
 
 
 def _title(notebook) -> str:
-    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
+    return next(iter(notebook.cells[0].source.splitlines()), "Untitled").lstrip("# ")
 
 
 def _question(notebook) -> str:

@@ -1,5 +1,6 @@
 import base64
 import io
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -165,6 +166,13 @@ def test_compare_puts_pieces_to_one_scale(scale):
 def test_what_a_title_says_stays_text(scale):
     shown = compare([scale], ["<script>alert('x')</script>"]).html()
     assert "<script>alert" not in shown
+
+
+def test_odd_names_are_drawn_as_they_stand(scale):
+    for name in (r"$\frac$", "_left", "$^$", "\x07bell"):
+        piece = replace(scale, name=name, track_names=(name, "other"))
+        assert roll(piece).png.startswith(b"\x89PNG")
+        assert len(piano_roll(piece).get_legend().get_texts()) == 2
 
 
 def test_a_piece_without_notes_gives_an_empty_roll(scale):

@@ -52,7 +52,7 @@ def test_compose_writes_pieces_that_differ_and_overwrites_none(tmp_path, capsys)
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "composition_2.mid, .mp3, .png: a new piece for piano" in printed
-    assert "temperature 1.0, top-p 0.95, seed 2) after 1 given chords" in printed
+    assert "temperature 1.0, top-p 0.95, seed 2) after 1 given chord" in printed
     one, two = (read_midi(tmp_path / "new" / f"composition_{i}.mid") for i in (1, 2))
     assert one != two
     assert main(command) == 2
@@ -79,6 +79,13 @@ def test_compose_goes_on_from_a_midi_file(tmp_path, songs_folder, scale, capsys)
     assert "knows none of its first 4 chords" in error
 
 
+def test_compose_begins_by_itself_with_every_network(tmp_path):
+    for network in ("note", "article", "voicing"):
+        options = ["--length", "3", "--out", str(tmp_path), "--name", f"{network}.mid"]
+        assert main(["compose", "--checkpoint", network, *options]) == 0
+        assert len(read_midi(tmp_path / f"{network}.mid")) >= 4
+
+
 def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("here")
     assert main(["compose", "--length", "4", "--out", str(tmp_path / "file")]) == 2
@@ -93,6 +100,7 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         (["compose", "--prompt", "H9", "--length", "3"], "'H9', is not among"),
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
         (["compose", "--pieces", "0"], "give at least 1 of each"),
+        (["compose", "--name", "sub/x"], "give the folder with --out"),
         (["compose", "--temperature", "0"], "temperature is 0"),
     ],
 )

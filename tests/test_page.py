@@ -57,6 +57,13 @@ def test_a_notebook_that_was_not_executed_is_refused(tmp_path):
         build_page(tmp_path / "out", tmp_path)
 
 
+def test_other_pages_are_not_overwritten(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other pages"):
+        build_page(tmp_path, NOTEBOOKS)
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
 def test_the_command_says_what_to_open(tmp_path, capsys, monkeypatch):
     assert main(["page", str(tmp_path / "out"), "--notebooks", str(NOTEBOOKS)]) == 0
     assert "index.html" in capsys.readouterr().out
