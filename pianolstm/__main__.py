@@ -145,6 +145,10 @@ def compose(args: argparse.Namespace) -> None:
 
     if args.pieces < 1 or args.length < 1:
         raise ValueError(f"--pieces {args.pieces} --length {args.length}: give at least 1 of each")
+    if not args.temperature > 0:
+        raise ValueError(
+            f"--temperature {args.temperature} must be above 0; 0.1 is very cautious, 1 natural"
+        )
     name = args.name
     for ending in (".mid", ".mp3", ".png"):
         name = name.removesuffix(ending)
@@ -162,7 +166,7 @@ def compose(args: argparse.Namespace) -> None:
     prompt = _prompt(args.prompt, loaded)
     seeds = [args.seed + i for i in range(args.pieces)]
     written = generate(loaded.model, [prompt] * args.pieces, args.length, seeds, args.temperature,
-                       top_p=args.top_p)  # fmt: skip
+                       top_p=args.top_p, progress=None)  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     for name, seed, new in zip(names, seeds, written):
         piece = loaded.encoding.decode(loaded.vocabulary.decode([*prompt, *new]), name=name)
@@ -180,7 +184,8 @@ def compose(args: argparse.Namespace) -> None:
 
 
 def _prompt(text: str | None, loaded) -> np.ndarray:
-    """Ids of a prompt: tokens with spaces between, or the beginning of a MIDI file."""
+    """Ids of a prompt: chords and notes with spaces between, or the beginning of a MIDI file."""
+    from pianolstm.encoding import ArticleEncoding
     from pianolstm.parsing import read_midi
     from pianolstm.quantisation import quantise
     from pianolstm.vocabulary import UNK_ID
@@ -188,17 +193,23 @@ def _prompt(text: str | None, loaded) -> np.ndarray:
     if text is None:  # a G major chord in the network's own words, or the first that it knows
         known = loaded.vocabulary
         text = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
-    if not text.lower().endswith((".mid", ".midi")):
-        return loaded.vocabulary.encode(text.split(), strict=True)
-    result = quantise(read_midi(text))
-    tokens = loaded.encoding.encode(result.piece)[:MIDI_PROMPT]
+    if text.lower().endswith((".mid", ".midi", ".kar")):
+        result = quantise(read_midi(text))
+        tokens = loaded.encoding.encode(result.piece)[:MIDI_PROMPT]
+        print(f"prompt: the first {len(tokens)} chords and notes of {result}", file=sys.stderr)
+    elif text.lower().endswith((".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")):
+        raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
+    else:
+        written = ArticleEncoding(voicing=True).decode(text.split())
+        tokens = loaded.encoding.encode(written)
     ids = loaded.vocabulary.encode(tokens)
-    print(f"prompt: the first {len(tokens)} chords and notes of {result}", file=sys.stderr)
     unknown = [token for token, i in zip(tokens, ids) if i == UNK_ID]
     if unknown:
         print(f"left out, unknown to this network: {' '.join(unknown)}", file=sys.stderr)
     if len(unknown) == len(tokens):
-        raise ValueError(f"{text}: this network knows none of its first {len(tokens)} chords")
+        raise ValueError(
+            f"--prompt {text}: this network knows none of its first {len(tokens)} chords"
+        )
     return ids[ids != UNK_ID]
 
 

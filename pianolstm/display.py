@@ -19,7 +19,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import symusic
-from matplotlib import get_data_path
+from matplotlib import font_manager, get_data_path
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def piano_roll(piece: Piece, ax: Axes | None = None, colour: str = "track") -> A
         ax.add_collection(collection)
     _label_axes(ax, piece)
     if colour == "track" and len(np.unique(notes["track"])) > 1:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, prop=_font(8))
     return ax
 
 
@@ -87,13 +87,40 @@ def _label_axes(ax: Axes, piece: Piece) -> None:
     ax.grid(axis="y", color="0.88", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set(xlabel="bar", ylabel="pitch", title=_plain(piece.name.replace("_", " ")))
+    ax.set(xlabel="bar", ylabel="pitch")
+    ax.set_title(_plain(piece.name.replace("_", " ")), fontproperties=_font(12))
+
+
+# Fonts with Japanese, Chinese and Korean signs, of Windows, macOS and Linux
+EASTERN_FONTS = (
+    "Yu Gothic", "Meiryo", "MS Gothic", "Hiragino Sans", "Hiragino Kaku Gothic ProN",
+    "Noto Sans CJK JP", "Noto Sans JP", "IPAGothic", "IPAexGothic", "TakaoGothic",
+    "VL Gothic", "Microsoft YaHei", "PingFang SC", "Noto Sans CJK SC", "Malgun Gothic",
+    "Noto Sans CJK KR", "WenQuanYi Zen Hei",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _fonts() -> tuple[list[str], frozenset[int]]:
+    """matplotlib's own font and what this machine adds to it; the signs that they can draw."""
+    here = set(font_manager.fontManager.get_font_names())
+    names = ["DejaVu Sans", *(name for name in EASTERN_FONTS if name in here)]
+    fonts = (font_manager.get_font(font_manager.findfont(name)) for name in names)
+    return names, frozenset().union(*(font.get_charmap() for font in fonts))
+
+
+def _font(size: float) -> font_manager.FontProperties:
+    return font_manager.FontProperties(family=_fonts()[0], size=size)
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib shows as it stands: no formulas, no hidden labels, no control codes."""
-    printable = "".join(character for character in text if character.isprintable())
-    return printable.replace("$", r"\$").lstrip("_") or " "
+    """Text that matplotlib shows as it stands: no formulas, no hidden labels, no control codes.
+
+    A sign that no font of this machine holds becomes a question mark.
+    """
+    drawable = _fonts()[1]
+    shown = "".join(c if ord(c) in drawable else "?" for c in text if c.isprintable())
+    return shown.replace("$", r"\$").lstrip("_") or " "
 
 
 def _pitch_axis(ax: Axes, low: int, high: int) -> None:
@@ -256,8 +283,7 @@ def audio(piece: Piece, longest: float = LONGEST_SOUND) -> Sound:
 
     heard = piece
     if piece.seconds > longest:
-        starts = np.array([piece.seconds_at(int(tick)) for tick in piece.notes["onset"]])
-        heard = replace(piece, notes=piece.notes[starts < longest])
+        heard = replace(piece, notes=piece.notes[piece.seconds_at(piece.notes["onset"]) < longest])
     samples = render(heard)[: round((longest + 3) * SAMPLE_RATE)]
     buffer = io.BytesIO()
     # A constant bit rate: with a variable one, browsers jump up to a second beside the place.
@@ -324,12 +350,17 @@ class Player:
                 if sound
                 else ""
             )
-            part = f"<p>{html.escape(repr(sound))}</p>" if sound and sound.is_cut else ""
+            part = silent = ""
+            if sound and sound.is_cut:
+                part = f"<p>{html.escape(repr(sound))}; the rest, shaded, has no sound.</p>"
+                left = np.interp(sound.seconds, *zip(*places))
+                right = 1 - places[-1][1]
+                silent = f'<span class="silent" style="left:{left:.2%};right:{right:.2%}"></span>'
             parts.append(
                 f"<figure class='pianolstm-player' role='group' aria-label='{text}' "
                 f"data-places='{json.dumps(places)}' data-bar='{bar:.3f}'>"
                 f'<div class="roll" {slider}><img src="{source}" alt="{text}">'
-                f'<span class="cursor"></span></div>{control}{part}</figure>'
+                f'{silent}<span class="cursor"></span></div>{control}{part}</figure>'
             )
         folder = resources.files("pianolstm") / "templates"
         style, script = ((folder / f"player.{kind}").read_text("utf-8") for kind in ("css", "js"))
@@ -398,11 +429,11 @@ def _roll_png(
             _pitch_axis(ax, *span)
         title = ax.get_title()
         ax.set_title("")
-        ax.set_title(title, loc="left", fontsize=11)
+        ax.set_title(title, loc="left", fontproperties=_font(11))
         if legend := ax.get_legend():
             labels = [text.get_text() for text in legend.get_texts()]
             ax.legend(legend.legend_handles, labels, ncols=6, loc="lower right", frameon=False,
-                      bbox_to_anchor=(1.0, 1.0), fontsize=8, borderaxespad=0.3)  # fmt: skip
+                      bbox_to_anchor=(1.0, 1.0), prop=_font(8), borderaxespad=0.3)  # fmt: skip
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -411,6 +442,8 @@ def _roll_png(
 def _places(piece: Piece, longest: float) -> tuple[tuple[float, float], ...]:
     """Where the cursor is: (seconds, share of the width) at the start, each tempo and the end."""
     left, right = ROLL_EDGES
-    ticks = sorted({0, *(t for t, _ in piece.tempi if 0 < t < piece.end), max(piece.end, 1)})
-    scale = (right - left) / (longest * piece.ticks_per_quarter)
-    return tuple((round(piece.seconds_at(t), 3), round(left + t * scale, 5)) for t in ticks)
+    tempi = (t for t, _ in piece.tempi if 0 < t < piece.end)
+    ticks = np.array(sorted({0, *tempi, max(piece.end, 1)}))
+    widths = left + ticks * (right - left) / (longest * piece.ticks_per_quarter)
+    seconds = piece.seconds_at(ticks)
+    return tuple((round(s, 3), round(w, 5)) for s, w in zip(seconds.tolist(), widths.tolist()))

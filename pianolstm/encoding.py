@@ -18,7 +18,7 @@ import numpy as np
 from pianolstm.decoding import MIDDLE_C
 from pianolstm.piece import PITCH_CLASS_NAMES, Piece, pitch_name
 
-NOTE_NAME = re.compile(r"([A-G])(##?|--?|)(\d+|m1)")
+NOTE_NAME = re.compile(r"([A-G])(##?|--?|bb?|)(\d+|m1)")
 HANDS = ("Right hand", "Left hand")
 LONGEST_HOLD = 2.0  # quarters
 
@@ -28,11 +28,11 @@ class TokenError(ValueError):
 
 
 def pitch_number(name: str) -> int:
-    """MIDI number of a note name: "C4" is 60. Raises `TokenError` for anything else."""
+    """MIDI number of a note name: "C4" is 60, "B-3" or "Bb3" is 58. Raises `TokenError`."""
     match = NOTE_NAME.fullmatch(name)
     if match:
         letter, accidental, octave = match.groups()
-        shift = len(accidental) * (-1 if "-" in accidental else 1)
+        shift = len(accidental) * (1 if "#" in accidental else -1)
         number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave.replace("m", "-")) + 1)
         if 0 <= number <= 127:
             return number

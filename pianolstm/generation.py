@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from pianolstm.model import RecurrentNetwork
 from pianolstm.vocabulary import UNK_ID
@@ -77,11 +78,13 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     greedy: bool = False,
+    progress: bool | None = False,
 ) -> list[np.ndarray]:
     """Continue each prompt by `length` ids, all pieces side by side, the LSTM state carried.
 
     prompts: one list of ids a piece, none empty. seeds: one a piece. `greedy` takes the likeliest
-    id every time (the article's argmax). Returns the new ids only, one array (length,) a piece.
+    id every time (the article's argmax). `progress` shows a bar; None means only on a terminal.
+    Returns the new ids only, one array (length,) a piece.
     Raises ValueError for an empty prompt, unequal numbers or impossible settings.
     """
     check_sampling(temperature, top_k, top_p)
@@ -95,7 +98,8 @@ def generate(
     model.eval()
     with torch.inference_mode():
         state, logits = _read_prompts(model, prompts)
-        for i in range(length):
+        hidden = None if progress is None else not progress
+        for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
             for b, row in enumerate(logits.cpu().numpy()):
                 if greedy:
                     result[b, i] = _likeliest(row)

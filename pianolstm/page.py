@@ -34,6 +34,7 @@ def build_page(out: str | Path, notebooks: str | Path = "notebooks") -> list[Pat
     opened = {path.stem: nbformat.read(path, as_version=4) for path in sources}
     titles = {stem: _title(notebook) for stem, notebook in opened.items()}
     names = ["index", *opened]
+    glossary = notebooks / "glossary.md"
     if (out / "index.html").exists() and not (out / "page.css").exists():
         raise FileExistsError(f"{out} holds other pages. Give a folder of its own")
     written = []
@@ -45,14 +46,13 @@ def build_page(out: str | Path, notebooks: str | Path = "notebooks") -> list[Pat
             )
         notebook.metadata["title"] = titles[stem]
         written.append(out / f"{stem}.html")
-        body = _render(notebook, notebooks, _navigation(stem, names, titles))
+        body = _render(notebook, notebooks, _navigation(stem, names, titles, glossary.exists()))
         written[-1].write_text(_linked(body), encoding="utf-8")
     rows = [f"| [{titles[stem]}]({stem}.html) | {_question(nb)} |" for stem, nb in opened.items()]
     contents = "\n".join([PROLOGUE + "| page | the question |", "|---|---|", *rows])
-    glossary = notebooks / "glossary.md"
     if glossary.exists():
-        contents += "\n\n[Glossary](glossary.html): every term in a sentence."
-        text = glossary.read_text(encoding="utf-8")
+        contents += "\n\n[Glossary](glossary.html): each term in a sentence, and in Japanese."
+        text = _japanese(glossary.read_text(encoding="utf-8"))
         written.append(_text_page(out / "glossary.html", text, _navigation("", names, titles)))
     written.append(_text_page(out / "index.html", contents, ""))
     style = (resources.files("pianolstm") / "templates" / "page.css").read_text("utf-8")
@@ -88,7 +88,7 @@ def _question(notebook) -> str:
     return re.sub(r"^The question[^:]*: ", "", bold[1].replace("\n", " ")) if bold else ""
 
 
-def _navigation(stem: str, names: list[str], titles: dict[str, str]) -> str:
+def _navigation(stem: str, names: list[str], titles: dict[str, str], glossary=True) -> str:
     links = ['<a href="index.html">Contents</a>']
     if stem:
         place = names.index(stem)
@@ -97,8 +97,15 @@ def _navigation(stem: str, names: list[str], titles: dict[str, str]) -> str:
             if other:
                 text = arrow.format(html.escape(titles[other]))
                 links.append(f'<a href="{other}.html">{text}</a>')
-    links.append('<a href="glossary.html">Glossary</a>')
+    if glossary:
+        links.append('<a href="glossary.html">Glossary</a>')
     return f'<nav class="pages" aria-label="Pages">{" ".join(links)}</nav>'
+
+
+def _japanese(glossary: str) -> str:
+    """The Japanese terms marked as such, for fonts and for readers aloud."""
+    marked = r'\1\n\n<strong lang="ja">\2</strong> · '
+    return re.sub(r"^(## .+)\n\n\*\*(.+?)\*\* · ", marked, glossary, flags=re.MULTILINE)
 
 
 def _linked(body: str) -> str:

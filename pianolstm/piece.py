@@ -155,16 +155,16 @@ class Piece:
         """Length in seconds, all tempo changes counted."""
         return self.seconds_at(self.end)
 
-    def seconds_at(self, tick: int) -> float:
-        """Seconds from the start to `tick`; a tempo holds until the next one."""
-        total = 0.0
-        starts = [*[t for t, _ in self.tempi][1:], tick]
+    def seconds_at(self, ticks: int | np.ndarray) -> float | np.ndarray:
+        """Seconds from the start to `ticks` (one, or an array); a tempo holds until the next."""
         # Before a first tempo mark that comes late, MIDI's default of 120 holds.
-        first = self.tempi[0][0] if self.tempi else tick
-        total += min(first, tick) * 60 / 120
-        for (start, bpm), stop in zip(self.tempi, starts):
-            total += max(0, min(stop, tick) - start) * 60 / bpm
-        return total / self.ticks_per_quarter
+        marks = [(0, 120.0), *self.tempi] if not self.tempi or self.tempi[0][0] else self.tempi
+        starts = np.array([tick for tick, _ in marks])
+        pace = np.array([60 / bpm / self.ticks_per_quarter for _, bpm in marks])  # seconds a tick
+        passed = np.concatenate([[0.0], np.cumsum(np.diff(starts) * pace[:-1])])
+        place = np.searchsorted(starts, ticks, side="right") - 1
+        seconds = passed[place] + (ticks - starts[place]) * pace[place]
+        return seconds if isinstance(ticks, np.ndarray) else float(seconds)
 
     def bar_starts(self) -> list[int]:
         """Tick of each bar line before the end of the last note, the first at 0."""

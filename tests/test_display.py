@@ -55,6 +55,20 @@ def test_engraving_holds_every_onset_and_pitch_of_5_generated_pieces():
         assert engraved_notes(piece) == own_notes(piece)
 
 
+def test_names_in_any_script_are_drawn_without_a_warning(scale, recwarn):
+    strange = replace(scale, name="ピアノ", track_names=("右手 $x$", "_\u200bhidden"))
+    text = roll(strange).text
+    assert "ピアノ" in text  # the words keep what the fonts may lack
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+def test_a_roll_longer_than_its_sound_shades_the_rest(scale):
+    long = replace(scale, tempi=((0, 90.0), (1, 0.5)))
+    assert long.seconds > 600
+    assert 'class="silent"' in player(long).html()
+    assert 'class="silent"' not in player(scale).html()
+
+
 def test_score_is_a_png(scale):
     picture = score(scale)
     assert picture.png.startswith(b"\x89PNG")

@@ -86,6 +86,14 @@ def test_compose_begins_by_itself_with_every_network(tmp_path):
         assert len(read_midi(tmp_path / f"{network}.mid")) >= 4
 
 
+def test_compose_takes_notes_as_musicians_write_them(tmp_path):
+    start = ["compose", "--length", "3", "--prompt"]
+    for i, prompt in enumerate(("B-2.F3.D4.B-4", "Bb2.F3.D4.A#4")):
+        assert main([*start, prompt, "--out", str(tmp_path / str(i))]) == 0
+    one, two = (read_midi(tmp_path / f"{i}/composition.mid") for i in range(2))
+    assert one == two and set(one.notes["pitch"][:4]) == {46, 53, 62, 70}
+
+
 def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("here")
     assert main(["compose", "--length", "4", "--out", str(tmp_path / "file")]) == 2
@@ -97,11 +105,13 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
     [
         (["train", "--songs", "nowhere"], "no such folder"),
         (["compose", "--checkpoint", "gone.safetensors"], "no such checkpoint"),
-        (["compose", "--prompt", "H9", "--length", "3"], "'H9', is not among"),
+        (["compose", "--prompt", "H9", "--length", "3"], "'H9' is no note name; expected one"),
+        (["compose", "--prompt", "C-1.C9", "--length", "3"], "knows none of its first 1 chords"),
+        (["compose", "--prompt", "song.musicxml"], "only MIDI files are read. Export it as MIDI"),
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
         (["compose", "--pieces", "0"], "give at least 1 of each"),
         (["compose", "--name", "sub/x"], "give the folder with --out"),
-        (["compose", "--temperature", "0"], "temperature is 0"),
+        (["compose", "--temperature", "0"], "must be above 0; 0.1 is very cautious"),
     ],
 )
 def test_faults_of_the_user_are_one_line(command, message, tmp_path, monkeypatch, capsys):

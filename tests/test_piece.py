@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.piece import Piece, pitch_name
+from pianolstm.piece import NOTE_DTYPE, Piece, pitch_name
 
 
 def test_pitch_names_are_music21s():
@@ -69,3 +69,11 @@ def test_transposing_there_and_back_changes_nothing(semitones):
 def test_transposing_out_of_range_names_the_piece(scale):
     with pytest.raises(ValueError, match=r"'scale'.*outside 0 to 127"):
         scale.transpose(90)
+
+
+def test_seconds_of_many_ticks_at_once():
+    notes = np.array([(0, 480, 60, 80, 0, 0)], dtype=NOTE_DTYPE)
+    piece = Piece(notes, 480, tempi=((480, 60.0), (960, 240.0)))
+    expected = [0.0, 0.25, 0.5, 1.5, 1.75]  # before the first mark 120 quarters a minute hold
+    assert piece.seconds_at(np.array([0, 240, 480, 960, 1440])).tolist() == expected
+    assert [piece.seconds_at(tick) for tick in (0, 240, 480, 960, 1440)] == expected
