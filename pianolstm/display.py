@@ -50,13 +50,15 @@ def piano_roll(piece: Piece, ax: Axes | None = None, colour: str = "track") -> A
         _, ax = plt.subplots(figsize=(10, 3.2), layout="constrained")
     tpq, notes = piece.ticks_per_quarter, piece.notes
     names = piece.track_names or ("Piano",)
+    many = len(piece.bar_starts()) > MANY_BARS
+    thinnest = piece.end / tpq / 900 if many else 0.0  # about a pixel: thinner ones would vanish
     for track in np.unique(notes["track"]):
         mine = notes[notes["track"] == track]
         boxes = [
-            Rectangle((n["onset"] / tpq, int(n["pitch"]) - 0.45), n["duration"] / tpq, 0.9)
-            for n in mine
+            Rectangle((onset / tpq, pitch - 0.45), max(length / tpq, thinnest), 0.9)
+            for onset, length, pitch, *_ in mine.tolist()
         ]
-        edge = 0.4 if len(piece.bar_starts()) <= MANY_BARS else 0.0  # would swallow thin strips
+        edge = 0.0 if many else 0.4  # would swallow thin strips
         style = {"edgecolor": "white", "linewidth": edge}
         if colour == "track":
             style["facecolor"] = TRACK_COLOURS[track % len(TRACK_COLOURS)]
