@@ -48,7 +48,9 @@ def read(args: argparse.Namespace) -> None:
 
 def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
     from pianolstm.dataset import prepare
+    from pianolstm.encoding import ArticleEncoding
     from pianolstm.parsing import read_folder
+    from pianolstm.quantisation import quantise
     from pianolstm.store import TokenStore, is_store
 
     if is_store(args.songs):
@@ -63,7 +65,15 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
         return store.dataset()
     report = read_folder(args.songs, recursive=args.recursive)
     print(report, file=sys.stderr)
-    return prepare(report.pieces, encoding, vocabulary, chorales_only=not args.all_pieces)
+    pieces = report.pieces
+    if not isinstance(encoding, ArticleEncoding):  # which has no time that would need a grid
+        moved = [quantise(piece, bend=True) for piece in pieces]
+        merged = sum(result.merged for result in moved)
+        if merged:
+            print(f"{merged} notes were merged on the grid", file=sys.stderr)
+        pieces = [result.piece for result in moved]
+    at_least = getattr(args, "at_least", 1)
+    return prepare(pieces, encoding, vocabulary, not args.all_pieces, at_least)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -71,12 +81,16 @@ def train(args: argparse.Namespace) -> None:
     import torch
 
     from pianolstm.checkpoint import save_checkpoint
-    from pianolstm.encoding import ArticleEncoding
+    from pianolstm.encoding import ArticleEncoding, EventEncoding, RhythmEncoding
     from pianolstm.model import ArticleLSTM, ModelConfig
     from pianolstm.training import TrainConfig, article_config
     from pianolstm.training import train as run
 
-    encoding = ArticleEncoding(voicing=args.voicing)
+    encoding = {
+        "article": ArticleEncoding(voicing=args.voicing),
+        "rhythm": RhythmEncoding(),
+        "events": EventEncoding(tracks=args.tracks),
+    }[args.encoding]
     data = _dataset(args, encoding)
     article = args.network == "article"
     config = article_config() if article else TrainConfig()
@@ -85,9 +99,8 @@ def train(args: argparse.Namespace) -> None:
             config = replace(config, **{name: getattr(args, name)})
     hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig().hidden))
     dropout = args.dropout if args.dropout is not None else (0.3 if article else 0.5)
-    model = ModelConfig(
-        args.network, len(data.vocabulary), hidden, dropout, args.voicing and not article
-    )
+    shared = args.network == "note" and (args.voicing or args.encoding == "rhythm")
+    model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout, shared)
     best = run(data, model, config, args.out)
     row = min(best.history, key=lambda h: h["valid_loss"])
     print(
@@ -259,6 +272,10 @@ def parser() -> argparse.ArgumentParser:
     add_songs(sub)
     sub.add_argument("--network", choices=("note", "article"), default="note")
     sub.add_argument("--voicing", action="store_true", help="keep the octaves of chords")
+    sub.add_argument("--encoding", choices=("article", "rhythm", "events"), default="article")
+    sub.add_argument("--tracks", action="store_true", help="events name instrument and track")
+    sub.add_argument("--at-least", type=int, default=1, metavar="N",
+                     help="tokens seen less often become <unk>")  # fmt: skip
     sub.add_argument("--hidden", type=int, nargs="+", help="units of each LSTM layer")
     sub.add_argument("--dropout", type=float)
     sub.add_argument("--epochs", type=int)

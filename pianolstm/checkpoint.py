@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from pianolstm.encoding import ArticleEncoding, encoding_from_dict
+from pianolstm.encoding import Encoding, encoding_from_dict
 from pianolstm.model import ModelConfig, RecurrentNetwork, build_model
 from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 
@@ -45,7 +45,7 @@ class Checkpoint:
 
     model: RecurrentNetwork
     vocabulary: Vocabulary
-    encoding: ArticleEncoding
+    encoding: Encoding
     history: list[dict] = field(default_factory=list)  # one row an epoch
     train_config: TrainConfig = field(default_factory=TrainConfig)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encoding import Encoding
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
@@ -83,7 +83,7 @@ def split_pieces(pieces: Sequence[Piece], chorales_only: bool = True) -> Split:
 
 
 def transposed_tokens(
-    pieces: Sequence[Piece], encoding: ArticleEncoding, semitones: Sequence[int] = ALL_KEYS
+    pieces: Sequence[Piece], encoding: Encoding, semitones: Sequence[int] = ALL_KEYS
 ) -> list[list[list[str]]]:
     """Tokens of every piece in every transposition: [piece][transposition] → list of tokens."""
     transpose = lru_cache(maxsize=None)(encoding.transpose)
@@ -131,7 +131,7 @@ class Dataset:
     """Pieces as ids, ready for training and measuring."""
 
     split: Split | None  # None where the pieces themselves are not at hand (a token store)
-    encoding: ArticleEncoding
+    encoding: Encoding
     vocabulary: Vocabulary
     train: Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
     valid: Sequence[np.ndarray]  # ids (T,) in the piece's own key
@@ -150,11 +150,15 @@ class Dataset:
 
 def prepare(
     pieces: Sequence[Piece],
-    encoding: ArticleEncoding,
+    encoding: Encoding,
     vocabulary: Vocabulary | None = None,
     chorales_only: bool = True,
+    at_least: int = 1,
 ) -> Dataset:
-    """Split, transpose and number pieces. The vocabulary holds the training tokens in all keys.
+    """Split, transpose and number pieces.
+
+    The vocabulary holds all tokens of the encoding where their number has a bound, else those that
+    training holds, in all keys, `at_least` so many times.
 
     Raises ValueError if one of the three parts would be empty.
     """
@@ -166,8 +170,11 @@ def prepare(
             "piece. Use more pieces" + (", or chorales_only=False" if chorales_only else "")
         )
     tokens = transposed_tokens(split.train, encoding)
-    if vocabulary is None:
-        vocabulary = Vocabulary.build(version for versions in tokens for version in versions)
+    if vocabulary is None and (everything := encoding.all_tokens()):
+        vocabulary = Vocabulary(everything)
+    elif vocabulary is None:
+        versions = (version for versions in tokens for version in versions)
+        vocabulary = Vocabulary.build(versions, at_least)
     held_out = (
         [vocabulary.encode(encoding.encode(p)) for p in part] for part in (split.valid, split.test)
     )

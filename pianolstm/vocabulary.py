@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -30,9 +31,13 @@ class Vocabulary:
         self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
 
     @classmethod
-    def build(cls, sequences: Iterable[Sequence[str]]) -> Vocabulary:
-        """The vocabulary of all tokens that occur in the sequences."""
-        return cls(token for sequence in sequences for token in sequence)
+    def build(cls, sequences: Iterable[Sequence[str]], at_least: int = 1) -> Vocabulary:
+        """The vocabulary of all tokens that occur in the sequences `at_least` so many times.
+
+        With 2 or more the rarest become `<unk>`, so that a network learns when to expect it.
+        """
+        counts = Counter(token for sequence in sequences for token in sequence)
+        return cls(token for token, count in counts.items() if count >= at_least)
 
     def __len__(self) -> int:
         return len(self.tokens)

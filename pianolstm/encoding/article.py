@@ -1,13 +1,12 @@
-"""`Piece` ↔ tokens: strings that a person can read.
+"""The article's encoding, in which time is left out.
 
-The article's encoding: everything that starts together is one token, and time is left out. A note
-is its name ("E5"); a chord is its pitch classes in normal order ("4.9"), or, with `voicing=True`,
-all its notes from the bottom up ("C3.E4.G5").
+Everything that starts together is one token. A note is its name ("E5"); a chord is its pitch
+classes in normal order ("4.9"), or, with `voicing=True`, all its notes from the bottom up
+("C3.E4.G5").
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,27 +15,10 @@ from functools import lru_cache
 import numpy as np
 
 from pianolstm.decoding import MIDDLE_C
-from pianolstm.piece import PITCH_CLASS_NAMES, Piece, pitch_name
+from pianolstm.encoding.base import HANDS, TokenError, pitch_number, shifted
+from pianolstm.piece import Piece, pitch_name
 
-NOTE_NAME = re.compile(r"([A-G])(##?|--?|bb?|)(\d+|m1)")
-HANDS = ("Right hand", "Left hand")
 LONGEST_HOLD = 2.0  # quarters
-
-
-class TokenError(ValueError):
-    """A string that is no token of the encoding."""
-
-
-def pitch_number(name: str) -> int:
-    """MIDI number of a note name: "C4" is 60, "B-3" or "Bb3" is 58. Raises `TokenError`."""
-    match = NOTE_NAME.fullmatch(name)
-    if match:
-        letter, accidental, octave = match.groups()
-        shift = len(accidental) * (1 if "#" in accidental else -1)
-        number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave.replace("m", "-")) + 1)
-        if 0 <= number <= 127:
-            return number
-    raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
 
 
 @lru_cache(maxsize=4096)
@@ -118,7 +100,7 @@ class ArticleEncoding:
             return token
         if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
             return _chord(pitches)
-        return self.token([p + 12 * (p < 0) - 12 * (p > 127) for p in pitches])
+        return self.token([shifted(p, 0) for p in pitches])
 
     def pitches(self, token: str) -> list[int]:
         """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.
@@ -164,16 +146,17 @@ class ArticleEncoding:
                 row[self.pitches(token)] = 1.0
         return result
 
+    def hides(self, token: str) -> tuple[int, int]:
+        """As many notes as the token has; durations are not written."""
+        try:
+            return len(self.pitches(token)), 0
+        except TokenError:
+            return 0, 0
+
+    def all_tokens(self) -> None:
+        """Without a bound: there are as many classes as chords."""
+        return None
+
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
         return {"encoding": type(self).__name__, **asdict(self)}
-
-
-def encoding_from_dict(header: dict) -> ArticleEncoding:
-    """The encoding that `to_dict` described. Raises ValueError for an unknown name."""
-    settings = dict(header)
-    known = {"ArticleEncoding": ArticleEncoding}
-    name = settings.pop("encoding", None)
-    if name not in known:
-        raise ValueError(f"unknown encoding {name!r}; this version knows {', '.join(known)}")
-    return known[name](**settings)

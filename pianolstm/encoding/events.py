@@ -1,0 +1,331 @@
+"""A note in several small tokens, so that no note can be unknown.
+
+    <bos> metre:4/4 bar:1 at:3 pitch:67 for:1 pitch:62 for:1 bar:2 at:0 pitch:69 for:0.5 … <eos>
+
+`bar:n` is the next bar line, `at:x` the place in the bar, in quarters; then come the notes that
+start there, from the top down, each as its pitch (MIDI number) and how long it lasts. Without
+`metre`, `shift:x` moves on from one onset to the next instead. A time of more than four quarters is
+written with `more` (four quarters) in front: a half note is `for:2`, six quarters are `more for:2`.
+With `tracks` each note begins with its track, and a track's first note with its program; with
+`velocity_bins` each note ends with its loudness.
+
+Positions in the bar follow REMI (Huang and Yang 2020, "Pop Music Transformer", section 3.2); time
+shifts follow Oore et al. 2018, "This Time with Feeling", section 3.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from pianolstm.encoding.base import (
+    BOS,
+    EOS,
+    RESOLUTION,
+    built,
+    on_grid,
+    quarters_text,
+    shifted,
+    ticks_of,
+)
+from pianolstm.piece import NOTE_DTYPE, Piece
+
+MORE = "more"
+LONGEST = 4  # quarters in one token
+BARS = 64  # the last bar number; all later bars carry it, too
+TRACKS = 64
+METRES = tuple((beats, unit) for unit in (2, 4, 8, 16) for beats in range(1, 25))
+COMMON = (4, 4)  # stands for a metre that has no token
+
+
+@dataclass(frozen=True)
+class EventEncoding:
+    """Bars, places, pitches and durations as tokens of their own, between `<bos>` and `<eos>`.
+
+    Without loss on the grid: `decode(encode(piece))` has the same onsets, durations and pitches,
+    and with `tracks` the same programs and tracks; velocities come back as the middle of their bin,
+    or as 80 without bins. Tempo and key are not written. A metre that changes does so at the next
+    bar line, and one without a token (`METRES`) is written as 4/4; no note moves by that.
+    """
+
+    resolution: int = RESOLUTION  # ticks a quarter that times are multiples of
+    metre: bool = True  # bars and places in them; without it, shifts from onset to onset
+    tracks: bool = False  # a note names its track, a track its program
+    velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
+            raise ValueError(f"{self}: velocity_bins go from 0 to 127, resolution from 1")
+
+    # ---- notes to tokens
+
+    def encode(self, piece: Piece) -> list[str]:
+        """Tokens of a piece on the grid (`quantise`); raises ValueError for any other."""
+        notes = on_grid(piece, self.resolution)
+        if self.tracks and len(notes) and notes["track"].max() >= TRACKS:
+            raise ValueError(
+                f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
+                f"for {TRACKS}. Read it with fewer instruments, or encode without tracks"
+            )
+        high_first = -notes["pitch"].astype(int)
+        track = notes["track"] if self.tracks else np.zeros(len(notes))
+        order = np.lexsort((-notes["duration"], high_first, track, notes["onset"]))
+        tokens, time, programs = [BOS], 0, [0] * TRACKS
+        bars = self._bars(piece) if self.metre else iter(())
+        start, following = 0, -1  # of the bar, and of the one after it
+        for onset, length, pitch, velocity, program, track in notes[order].tolist():
+            while self.metre and onset >= (following if following >= 0 else 0):
+                start, following, header = next(bars)
+                tokens.extend(header)
+                time = -1
+            if onset != time:
+                kind, ticks = ("at", onset - start) if self.metre else ("shift", onset - time)
+                tokens.extend(self._time(kind, ticks))
+                time = onset
+            if self.tracks:
+                tokens.append(f"track:{track}")
+                if programs[track] != program:
+                    tokens.append(f"program:{program}")
+                    programs[track] = program
+            tokens.append(f"pitch:{pitch}")
+            tokens.extend(self._time("for", length))
+            if self.velocity_bins:
+                tokens.append(f"loud:{self._bin(velocity)}")
+        return [*tokens, EOS]
+
+    def _bars(self, piece: Piece) -> Iterator[tuple[int, int, list[str]]]:
+        """Endless bars as (start, end, tokens), in our ticks; a metre begins at a bar line."""
+        scale = self.resolution / piece.ticks_per_quarter
+        changes = [(tick * scale, beats, unit) for tick, beats, unit in piece.time_signatures]
+        start, number, metre = 0, 0, None
+        while True:
+            current = [change for change in changes if change[0] <= start][-1:]
+            wanted = current[0][1:] if current else COMMON
+            wanted = wanted if wanted in METRES else COMMON
+            header = [] if wanted == metre else [f"metre:{wanted[0]}/{wanted[1]}"]
+            number, metre = number + 1, wanted
+            end = start + self._bar_ticks(*metre)
+            yield start, end, [*header, f"bar:{min(number, BARS)}"]
+            start = end
+
+    def _bar_ticks(self, beats: int, unit: int) -> int:
+        return max(1, self.resolution * 4 * beats // unit)
+
+    def _time(self, kind: str, ticks: int) -> list[str]:
+        """A time as tokens: `more` for each four quarters, then what is left.
+
+        A place in the bar may be 0; a duration or a shift is at least one tick.
+        """
+        longest = LONGEST * self.resolution
+        more, rest = divmod(ticks, longest)
+        if kind != "at" and rest == 0:
+            more, rest = more - 1, longest
+        return [MORE] * more + [f"{kind}:{quarters_text(rest, self.resolution)}"]
+
+    def _bin(self, velocity: int) -> int:
+        return min(max(velocity, 1) - 1, 126) * self.velocity_bins // 127
+
+    def _velocity(self, index: int) -> int:
+        """The middle of a bin."""
+        inside = [v for v in range(1, 128) if self._bin(v) == index]
+        return inside[len(inside) // 2]
+
+    # ---- tokens to notes
+
+    def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
+        """Tokens as a piece; whatever the tokens are, there is one.
+
+        What makes no sense is mended by these rules, and counted in the piece's `repaired`:
+
+        * a token of another encoding, or out of its range, is passed over;
+        * `<bos>` is passed over inside of a piece, and so is all that follows `<eos>`;
+        * a pitch without a duration, or a duration without a pitch, is passed over;
+        * a bar is the next one, whatever its number; a place beyond its end is passed over;
+        * places may go back within a bar; `more` in front of anything but a time is passed over;
+        * a note before the first place stands at the beginning of its bar.
+        """
+        state = _Reader(self)
+        for index, token in enumerate(tokens):
+            if token == EOS:
+                state.count("tokens after the end", len(tokens) - index - 1)
+                break
+            if token == BOS:
+                state.count("beginnings in the middle", index > 0)
+            else:
+                state.read(token)
+        else:
+            state.count("no end", 1)
+        return state.piece(name)
+
+    @lru_cache(maxsize=65_536)  # noqa: B019  (encodings are few and live as long as the program)
+    def value(self, token: str) -> tuple[str, int] | None:
+        """(kind, number) of a token, times in ticks; None for what is no token of ours."""
+        kind, _, text = token.partition(":")
+        if token == MORE:
+            return MORE, 0
+        if kind in ("at", "for", "shift"):
+            ticks = ticks_of(text, self.resolution)
+            longest = LONGEST * self.resolution
+            fits = ticks is not None and (ticks < longest if kind == "at" else 0 < ticks <= longest)
+            used = kind == "for" or (kind == "at") == self.metre
+            return (kind, ticks) if fits and used else None
+        if kind == "metre" and self.metre:
+            metre = tuple(int(part) for part in text.split("/") if part.isdigit())
+            return (kind, METRES.index(metre)) if metre in METRES else None
+        limits = {"pitch": 128, "bar": BARS + 1 if self.metre else 0, "loud": self.velocity_bins}
+        limits |= {"track": TRACKS, "program": 128} if self.tracks else {}
+        fits = text.isdigit() and kind in limits and (kind == "bar") <= int(text) < limits[kind]
+        return (kind, int(text)) if fits else None
+
+    # ---- the rest of the interface
+
+    def transpose(self, token: str, semitones: int) -> str:
+        """The same token; a pitch comes back `semitones` higher."""
+        if token.startswith("pitch:"):
+            return f"pitch:{shifted(int(token[6:]), semitones)}"
+        return token
+
+    def all_tokens(self) -> list[str]:
+        """Every token there is: for such a vocabulary no note is unknown."""
+        longest = LONGEST * self.resolution
+        kinds = ["for", "at" if self.metre else "shift"]
+        tokens = [BOS, EOS, MORE, *(f"pitch:{p}" for p in range(128))]
+        for kind in kinds:
+            ticks = range(longest) if kind == "at" else range(1, longest + 1)
+            tokens += [f"{kind}:{quarters_text(t, self.resolution)}" for t in ticks]
+        if self.metre:
+            tokens += [f"bar:{n}" for n in range(1, BARS + 1)]
+            tokens += [f"metre:{beats}/{unit}" for beats, unit in METRES]
+        if self.tracks:
+            tokens += [f"track:{t}" for t in range(TRACKS)] + [f"program:{p}" for p in range(128)]
+        return tokens + [f"loud:{b}" for b in range(self.velocity_bins)]
+
+    def features(self, tokens: Sequence[str]) -> np.ndarray:
+        """A pitch is made of its pitch class and its octave, a time of its place in the quarter.
+
+        Shape (V, 12 + 11 + resolution), float32; other tokens are made of nothing.
+        """
+        result = np.zeros((len(tokens), 23 + self.resolution), dtype=np.float32)
+        for row, token in zip(result, tokens):
+            kind, number = self.value(token) or (None, 0)
+            if kind == "pitch":
+                row[[number % 12, 12 + number // 12]] = 1.0
+            elif kind in ("at", "for", "shift"):
+                row[23 + number % self.resolution] = 1.0
+        return result
+
+    def hides(self, token: str) -> tuple[int, int]:
+        """Nothing: with `all_tokens` as vocabulary no token of a piece is unknown."""
+        kind, _ = self.value(token) or (None, 0)
+        return int(kind == "pitch"), int(kind == "for")
+
+    def to_dict(self) -> dict:
+        """Name and settings, for a checkpoint's header."""
+        return {"encoding": type(self).__name__, **asdict(self)}
+
+
+class _Reader:
+    """What `EventEncoding.decode` knows while it reads."""
+
+    def __init__(self, encoding: EventEncoding) -> None:
+        self.encoding = encoding
+        self.mended: Counter[str] = Counter()
+        self.notes: list[list[int]] = []  # onset, duration, pitch, velocity, program, track
+        self.metres: list[tuple[int, int, int]] = []
+        self.bar: tuple[int, int] | None = None  # start and end of the current bar
+        self.number = 0  # of the current bar
+        self.time = self.more = self.track = 0
+        self.programs = [0] * TRACKS
+        self.pitch: int | None = None  # waits for its duration
+
+    def count(self, what: str, number: int) -> None:
+        self.mended[what] += int(number)
+
+    def read(self, token: str) -> None:
+        found = self.encoding.value(token)
+        if found is None:
+            self.count("unreadable tokens", 1)
+            return
+        kind, number = found
+        if kind == MORE:
+            self.more += LONGEST * self.encoding.resolution
+            return
+        if kind in ("at", "for", "shift"):
+            number += self.more
+        else:
+            self.count("`more` without a time", self.more > 0)
+        self.more = 0
+        if self.pitch is not None and kind != "for":
+            self.count("pitches without a duration", 1)
+            self.pitch = None
+        getattr(self, f"_{kind}")(number)
+
+    def _metre(self, number: int) -> None:
+        self.metres.append((self.bar[1] if self.bar else 0, *METRES[number]))
+
+    def _bar(self, number: int) -> None:
+        start = self.bar[1] if self.bar else 0
+        current = [metre for metre in self.metres if metre[0] <= start][-1:]
+        beats, unit = current[0][1:] if current else COMMON
+        self.bar = (start, start + self.encoding._bar_ticks(beats, unit))
+        self.number += 1
+        self.count("bars with another number", number != min(self.number, BARS))
+        self.time = start
+
+    def _at(self, number: int) -> None:
+        if self.bar is None:
+            self._bar(1)
+            self.count("notes before the first bar", 1)
+        start, end = self.bar
+        if start + number >= end:
+            self.count("places beyond the bar", 1)
+            return
+        self.count("places that go back", start + number < self.time)
+        self.time = start + number
+
+    def _shift(self, number: int) -> None:
+        self.time += number
+
+    def _track(self, number: int) -> None:
+        self.track = number
+
+    def _program(self, number: int) -> None:
+        self.programs[self.track] = number
+
+    def _pitch(self, number: int) -> None:
+        self.pitch = number
+
+    def _for(self, number: int) -> None:
+        if self.pitch is None:
+            self.count("durations without a pitch", 1)
+            return
+        program = self.programs[self.track]
+        self.notes.append([self.time, number, self.pitch, 80, program, self.track])
+        self.pitch = None
+
+    def _loud(self, number: int) -> None:
+        if self.notes:
+            self.notes[-1][3] = self.encoding._velocity(number)
+
+    def piece(self, name: str) -> Piece:
+        self.count("pitches without a duration", self.pitch is not None)
+        # The last metre of a moment holds
+        metres = tuple((t, *m) for t, m in {t: m for t, *m in self.metres}.items())
+        fields = {"time_signatures": metres} if metres else {}
+        resolution = self.encoding.resolution
+        if not self.encoding.tracks:
+            rows = (note[:4] for note in self.notes)
+            return built(rows, resolution, name, self.mended, **fields)
+        used = max((note[5] for note in self.notes), default=-1) + 1
+        return Piece(
+            np.array([tuple(note) for note in self.notes], dtype=NOTE_DTYPE),
+            resolution,
+            track_names=tuple(f"Track {i + 1}" for i in range(used)),
+            name=name,
+            repaired=dict(+self.mended),
+            **fields,
+        )
