@@ -21,7 +21,8 @@ def songs(args: argparse.Namespace) -> None:
     """build midi_songs from music21's corpus"""
     from pianolstm.songs import build_songs
 
-    print(build_songs(args.out))
+    out = args.out or (OUR_SONGS / "ensemble" if args.ensemble else OUR_SONGS)
+    print(build_songs(out, ensemble=args.ensemble))
 
 
 def read(args: argparse.Namespace) -> None:
@@ -254,7 +255,11 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--recursive", action="store_true", help="its subfolders too")
         sub.add_argument("--all-pieces", action="store_true", help="not only the Bach chorales")
 
-    add(songs).add_argument("--out", type=Path, default=OUR_SONGS, help="folder to write")
+    sub = add(songs)
+    songs_out = "folder to write; midi_songs, or midi_songs/ensemble, unless given"
+    sub.add_argument("--out", type=Path, help=songs_out)
+    ensemble_help = "four parts a piece: chorales for choir, and string quartets"
+    sub.add_argument("--ensemble", action="store_true", help=ensemble_help)
     sub = add(read)
     sub.add_argument("folder", type=Path, help="its subfolders are read too")
     sub.add_argument("--out", type=Path, required=True, help="the token store, a new folder")

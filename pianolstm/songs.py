@@ -1,7 +1,8 @@
 """Builds `midi_songs/` from music21's own corpus: real music whose source can be named.
 
 Every file is a two-stave piano piece: an upper and a lower staff as two named tracks, with tempo,
-metre and key. The rules, the same for all:
+metre and key. A second set, for ensembles, has a track for each part instead: the chorales for
+soprano, alto, tenor and bass, and string quartets. The rules, the same for all:
 
 * Repeats are not expanded; a pick-up bar keeps its place (the piece starts late in bar 1).
 * Times are kept to 1/480 quarter; what has to be rounded to that is counted.
@@ -16,6 +17,7 @@ metre and key. The rules, the same for all:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +32,7 @@ from pianolstm.piece import DEFAULT_TEMPO, NOTE_DTYPE, Piece, key_name
 from pianolstm.sources import (
     FORBIDS,
     KEYBOARD_WORKS,
+    QUARTETS,
     Source,
     corpus_folder,
     read_source,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 TICKS = 480
 VELOCITY = 80  # scores of this kind carry no usable dynamics
 STAVES = ("Upper staff", "Lower staff")
+CHOIR = (("Soprano", 52), ("Alto", 52), ("Tenor", 52), ("Bass", 52))  # name, program
+STRINGS = (("Violin I", 40), ("Violin II", 40), ("Viola", 41), ("Cello", 42))
 
 
 @dataclass
@@ -71,10 +76,23 @@ def corpus_entries() -> list[str]:
     return scores + sorted(KEYBOARD_WORKS)
 
 
-def build_songs(folder: str | Path, entries: list[str] | None = None) -> BuildReport:
+def ensemble_entries() -> list[str]:
+    """Candidates for four parts: the Bach scores, then the string quartets."""
+    from music21 import corpus
+
+    root = corpus_folder()
+    found = (Path(p).relative_to(root).as_posix() for c in QUARTETS for p in corpus.getComposer(c))
+    quartets = sorted(e for e in found if e.endswith(".mxl") and e not in KEYBOARD_WORKS)
+    return [e for e in corpus_entries() if e not in KEYBOARD_WORKS] + quartets
+
+
+def build_songs(
+    folder: str | Path, entries: list[str] | None = None, ensemble: bool = False
+) -> BuildReport:
     """Write the songs of `entries` (all by default) and SOURCES.md into `folder`.
 
-    Bach scores that do not have exactly four parts are no candidates (chorales with instruments);
+    With `ensemble` each part has a track of its own, and string quartets are candidates. Bach
+    scores that do not have exactly four parts are no candidates (chorales with instruments);
     an entry that cannot be exported is named with its reason and the rest goes on. Every file is
     read back and audited: one that does not give the same piece again counts as not exported.
     """
@@ -83,7 +101,8 @@ def build_songs(folder: str | Path, entries: list[str] | None = None) -> BuildRe
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     report = BuildReport([], {})
-    for entry in tqdm(entries or corpus_entries(), desc="songs", unit="score", disable=None):
+    entries = entries or (ensemble_entries() if ensemble else corpus_entries())
+    for entry in tqdm(entries, desc="songs", unit="score", disable=None):
         try:
             source = read_source(entry)
             if FORBIDS.search(source.rights):
@@ -94,7 +113,8 @@ def build_songs(folder: str | Path, entries: list[str] | None = None) -> BuildRe
             if entry not in KEYBOARD_WORKS and len(score.parts) != 4:
                 report.skipped[entry] = f"{len(score.parts)} parts, not 4"
                 continue
-            piece = score_to_piece(score, source.file)
+            parts = STRINGS if entry.split("/")[0] in QUARTETS else CHOIR
+            piece = score_to_piece(score, source.file, parts if ensemble else None)
             path = write_midi(piece, folder / f"{source.file}.mid")
             back = read_midi(path, audit=True)
             if back != piece or back.note_ons != len(piece):
@@ -105,23 +125,33 @@ def build_songs(folder: str | Path, entries: list[str] | None = None) -> BuildRe
             report.note_ons += back.note_ons
         except Exception as error:  # one bad score must not stop the build
             report.skipped[entry] = f"{type(error).__name__}: {error}"
+    command = "python -m pianolstm songs" + (" --ensemble" if ensemble else "")
     (folder / "SOURCES.md").write_text(
-        sources_table(report.written, report.skipped), encoding="utf-8"
+        sources_table(report.written, report.skipped, command), encoding="utf-8"
     )
     return report
 
 
-def score_to_piece(score: stream.Score, name: str) -> Piece:
-    """A music21 score as a two-stave piano `Piece`: the upper half of the parts, then the lower."""
+def score_to_piece(
+    score: stream.Score, name: str, instruments: Sequence[tuple[str, int]] | None = None
+) -> Piece:
+    """A music21 score as a two-stave piano `Piece`: the upper half of the parts, then the lower.
+
+    With `instruments`, (name, program) for each part, every part is a track of its own.
+    """
     from music21 import key, meter, tempo
 
     parts = list(score.parts)
     half = (len(parts) + 1) // 2
+    if instruments is None:
+        instruments, groups = [(staff, 0) for staff in STAVES], [parts[:half], parts[half:]]
+    else:
+        groups = [[part] for part in parts]
     first = parts[0].getElementsByClass("Measure").first()
     pickup = Fraction(first.paddingLeft) if first is not None else Fraction(0)
     dropped: Counter[str] = Counter()
     staves = []
-    for track, group in enumerate((parts[:half], parts[half:])):
+    for track, (group, (_, program)) in enumerate(zip(groups, instruments)):
         rows = []
         for part in group:
             for element in part.flatten().stripTies().notes:
@@ -130,7 +160,9 @@ def score_to_piece(score: stream.Score, name: str) -> Piece:
                     continue
                 onset = _ticks(element.offset + pickup, dropped)
                 length = _ticks(element.quarterLength, dropped)
-                rows.extend((onset, length, p.midi, VELOCITY, 0, track) for p in element.pitches)
+                rows.extend(
+                    (onset, length, p.midi, VELOCITY, program, track) for p in element.pitches
+                )
         staves.append(strike_once(np.array(rows, dtype=NOTE_DTYPE), dropped))
 
     def tick(event) -> int:  # what stands at the very beginning stays there
@@ -153,7 +185,7 @@ def score_to_piece(score: stream.Score, name: str) -> Piece:
         ),
         time_signatures=tuple((t, *m) for t, m in sorted(({0: (4, 4)} | metres).items())),
         key=None if signature is None else _key(score, signature.sharps),
-        track_names=STAVES,
+        track_names=tuple(part for part, _ in instruments),
         name=name,
         dropped=dict(+dropped),
     )

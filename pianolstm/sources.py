@@ -40,6 +40,13 @@ KEYBOARD_WORKS = {
 }  # fmt: skip
 
 
+QUARTETS = {
+    "haydn": "Joseph Haydn",
+    "mozart": "Wolfgang Amadeus Mozart",
+    "beethoven": "Ludwig van Beethoven",
+}
+
+
 @dataclass(frozen=True)
 class Source:
     """Where one song comes from, as far as the source itself says."""
@@ -73,7 +80,9 @@ def read_source(entry: str) -> Source:
         encoder = "; ".join(s for s in [*software, *origin] if not s.startswith("music21"))
         words = re.findall(r"<(?:rights|credit-words)[^>]*>([^<]+)", text)
         rights = " / ".join(dict.fromkeys(" ".join(w.split()) for w in words if RIGHTS.search(w)))
-    if entry in KEYBOARD_WORKS:
+    if entry.split("/")[0] in QUARTETS and entry not in KEYBOARD_WORKS:
+        file, composer, catalogue, title = _quartet(entry)
+    elif entry in KEYBOARD_WORKS:
         file, composer, catalogue, title = KEYBOARD_WORKS[entry]
     else:
         number = Path(entry).stem.removeprefix("bwv")
@@ -85,6 +94,17 @@ def read_source(entry: str) -> Source:
             _chorale_titles().get(number, ""),
         )
     return Source(file, entry, composer, catalogue, title, encoder, rights)
+
+
+def _quartet(entry: str) -> tuple[str, str, str, str]:
+    """("haydn/opus74no1/movement2.mxl") → file name, composer, catalogue number, title."""
+    composer, *work = Path(entry).with_suffix("").parts
+    opus = re.sub(r"opus(\d+)(?:no(\d+))?", r"Op. \1 No. \2", work[0]).removesuffix(" No. ")
+    catalogue = re.sub(r"^k(\d+)", r"K. \1", opus)
+    movement = work[1].removeprefix("movement") if len(work) > 1 else ""
+    title = "String quartet" + (f", movement {movement}" if movement else ", all movements")
+    file = "_".join([composer, *work]).replace("opus", "op").replace("movement", "mvt")
+    return file, QUARTETS[composer], catalogue, title
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +125,9 @@ def _raw_text(path: Path) -> str:
         return archive.read(score).decode("utf-8", errors="replace")
 
 
-def sources_table(written: list[tuple[Source, Piece]], skipped: dict[str, str]) -> str:
+def sources_table(
+    written: list[tuple[Source, Piece]], skipped: dict[str, str], command: str
+) -> str:
     """SOURCES.md: one row a song, and what was left out with the reason."""
     from music21 import VERSION_STR
 
@@ -119,7 +141,7 @@ def sources_table(written: list[tuple[Source, Piece]], skipped: dict[str, str]) 
         [
             "# Where the songs come from",
             "",
-            f"Made by `python -m pianolstm songs` from the corpus of music21 {VERSION_STR}; do "
+            f"Made by `{command}` from the corpus of music21 {VERSION_STR}; do "
             "not edit by hand. Encoder and rights are quoted from the corpus files, in their own "
             "words; “not stated” means that the file says nothing. music21's corpus licence adds "
             "that some encodings may not be used commercially. The compositions are older than "

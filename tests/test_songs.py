@@ -104,3 +104,33 @@ def test_sources_table_has_a_row_for_every_song(songs_folder):
     assert listed == {path.name for path in songs_folder.glob("*.mid")}
     size = sum(path.stat().st_size for path in songs_folder.iterdir())
     assert size < 3_000_000
+
+
+def test_an_ensemble_has_a_named_track_for_each_part(tmp_path, songs_folder):
+    entries = ["bach/bwv269.mxl", "mozart/k80/movement3.mxl", "beethoven/opus18no1/movement3.mxl"]
+    report = build_songs(tmp_path, entries, ensemble=True)
+    assert "songs --ensemble`" in (tmp_path / "SOURCES.md").read_text(encoding="utf-8")
+    names = [source.file for source, _ in report.written]
+    assert names == ["bach_bwv269", "mozart_k80_mvt3", "beethoven_op18no1_mvt3"]
+    titles = [(source.catalogue, source.title) for source, _ in report.written[1:]]
+    assert titles == [("K. 80", "String quartet, movement 3"),
+                      ("Op. 18 No. 1", "String quartet, movement 3")]  # fmt: skip
+    for name in names:
+        shipped = songs_folder / "ensemble" / f"{name}.mid"
+        assert (tmp_path / f"{name}.mid").read_bytes() == shipped.read_bytes()
+    choir, strings = (read_midi(tmp_path / f"{name}.mid") for name in names[:2])
+    assert choir.track_names == ("Soprano", "Alto", "Tenor", "Bass")
+    assert strings.track_names == ("Violin I", "Violin II", "Viola", "Cello")
+    programs = {int(n["track"]): int(n["program"]) for n in strings.notes}
+    assert programs == {0: 40, 1: 40, 2: 41, 3: 42}
+    piano = read_midi(songs_folder / "bach_bwv269.mid")
+    assert set(piano.notes["pitch"]) == set(choir.notes["pitch"])
+
+
+def test_the_ensembles_are_small_and_their_notes_all_accounted_for(songs_folder):
+    files = sorted((songs_folder / "ensemble").glob("*.mid"))
+    assert sum(path.stat().st_size for path in files) <= 4_000_000
+    assert len(files) == 410
+    for path in files[::20]:
+        piece = read_midi(path, audit=True)
+        assert piece.note_ons == len(piece)
