@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,11 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
         if merged:
             print(f"{merged} notes were merged on the grid", file=sys.stderr)
         pieces = [result.piece for result in moved]
+    if args.only:
+        pieces = [p for p in pieces if any(fnmatch(p.name, pattern) for pattern in args.only)]
     at_least = getattr(args, "at_least", 1)
-    return prepare(pieces, encoding, vocabulary, not args.all_pieces, at_least)
+    only_chorales = not args.all_pieces and not args.only
+    return prepare(pieces, encoding, vocabulary, only_chorales, at_least)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -254,6 +258,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--songs", type=Path, default=OUR_SONGS, help=songs_help)
         sub.add_argument("--recursive", action="store_true", help="its subfolders too")
         sub.add_argument("--all-pieces", action="store_true", help="not only the Bach chorales")
+        only_help = "pieces whose names fit, such as 'bach_*', rather than the chorales"
+        sub.add_argument("--only", nargs="+", metavar="PATTERN", help=only_help)
 
     sub = add(songs)
     songs_out = "folder to write; midi_songs, or midi_songs/ensemble, unless given"
