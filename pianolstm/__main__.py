@@ -12,10 +12,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pianolstm.encoding import BOS, EOS
+from pianolstm.piece import Piece, listed
 from pianolstm.quantisation import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
-MIDI_PROMPT = 16  # tokens that `compose` takes from a MIDI file
+MIDI_PROMPT = 16  # chords that `compose` takes from a MIDI file for the article's encoding
+PROMPT_BARS = 2  # bars that it takes for others
+ARTICLE_LENGTH = 120  # chords, about 40 seconds
+SHIPPED = ("events", "rhythm", "ensemble", "voicing", "note", "article")
+LONGEST_PIECE = 6000  # tokens, for a network that ends by itself
 
 
 def songs(args: argparse.Namespace) -> None:
@@ -129,6 +135,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     from pianolstm import evaluation as ev
+    from pianolstm.baselines import Bigram
     from pianolstm.checkpoint import load_checkpoint, shipped
 
     checkpoints = {
@@ -141,17 +148,25 @@ def evaluate(args: argparse.Namespace) -> None:
     V = len(data.vocabulary)
     print(f"{sum(len(p) - 1 for p in held_out):,} tokens of {len(held_out)} test pieces, "
           f"{V} classes, {ev.unknown_share(held_out):.2%} unknown")  # fmt: skip
+    paid = BOS in data.vocabulary and data.split is not None
+
+    def line(name: str, losses: list[np.ndarray]) -> None:
+        note = ""
+        if paid:
+            likelihood = ev.note_likelihood(losses, data.split.test, data.encoding, data.vocabulary)
+            note = f"{likelihood.mean:12.3f} nats a note"
+        print(f"{name:<28}{np.concatenate(losses).mean():8.3f}{note}")
+
     print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(everything, held_out, V):8.3f}")
-    print(f"{'bigram':<28}{ev.bigram_nll(everything, held_out, V):8.3f}")
+    line("bigram", Bigram(everything, V).losses(held_out))
     before = np.concatenate(data.train_own_key)
     for name, checkpoint in tqdm(checkpoints.items(), "evaluate", unit="network", disable=None):
         if checkpoint.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
         steps = checkpoint.train_config.steps
-        loss = ev.nll(checkpoint.model, held_out, window=steps, before=before).mean
-        print(f"{Path(name).stem:<28}{loss:8.3f}")
+        line(Path(name).stem, ev.nll(checkpoint.model, held_out, steps, before).per_piece)
 
 
 def compose(args: argparse.Namespace) -> None:
@@ -161,7 +176,7 @@ def compose(args: argparse.Namespace) -> None:
     from pianolstm.display import audio, roll
     from pianolstm.generation import generate
 
-    if args.pieces < 1 or args.length < 1:
+    if args.pieces < 1 or (args.length is not None and args.length < 1):
         raise ValueError(f"--pieces {args.pieces} --length {args.length}: give at least 1 of each")
     if not args.temperature > 0:
         raise ValueError(
@@ -183,52 +198,72 @@ def compose(args: argparse.Namespace) -> None:
     loaded = load_checkpoint(checkpoint) if Path(checkpoint).suffix else shipped(checkpoint)
     prompt = _prompt(args.prompt, loaded)
     seeds = [args.seed + i for i in range(args.pieces)]
-    written = generate(loaded.model, [prompt] * args.pieces, args.length, seeds, args.temperature,
-                       top_p=args.top_p, progress=None)  # fmt: skip
+    end = loaded.vocabulary.ids.get(EOS)
+    length = args.length or (LONGEST_PIECE if end else ARTICLE_LENGTH)
+    written = generate(loaded.model, [prompt] * args.pieces, length, seeds, args.temperature,
+                       top_p=args.top_p, progress=None, stop=end)  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     for name, seed, new in zip(names, seeds, written):
-        piece = loaded.encoding.decode(loaded.vocabulary.decode([*prompt, *new]), name=name)
+        finished = end is not None and len(new) < length
+        tokens = loaded.vocabulary.decode([*prompt, *new]) + [EOS] * finished
+        piece = loaded.encoding.decode(tokens, name=name)
         write_midi(piece, args.out / f"{name}.mid")
         sound = audio(piece)
         sound.save(args.out / f"{name}.mp3")
         roll(piece).save(args.out / f"{name}.png")
+        ending = "ended by itself" if finished else f"cut off after {length:,} tokens"
         print(
-            f"{args.out / name}.mid, .mp3, .png: a new piece for piano, {len(piece)} notes, "
-            f"{piece.seconds:.0f} s, written by the network '{checkpoint}' (temperature "
-            f"{args.temperature}, top-p {args.top_p}, seed {seed}) after "
-            f"{len(prompt)} given chord{'s' if len(prompt) > 1 else ''}"
+            f"{args.out / name}.mid, .mp3, .png: a new piece, {len(piece)} notes, "
+            f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s, {ending}; written by the "
+            f"network '{checkpoint}' (temperature {args.temperature}, top-p {args.top_p}, seed "
+            f"{seed})"
             + (f"; the MP3 holds its first {sound.seconds:.0f} s" if sound.is_cut else "")
         )
+        mended = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}
+        if mended:
+            print(f"mended in {name}: {', '.join(listed(mended))}", file=sys.stderr)
 
 
 def _prompt(text: str | None, loaded) -> np.ndarray:
     """Ids of a prompt: chords and notes with spaces between, or the beginning of a MIDI file."""
     from pianolstm.encoding import ArticleEncoding
+    from pianolstm.unknown import fill_unknown
+
+    known, encoding = loaded.vocabulary, loaded.encoding
+    if text is None and BOS in known:
+        return known.encode([BOS])
+    if text is None:  # a G major chord in the network's own words, or the first that it knows
+        chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
+        return known.encode([chord])
+    tokens = [token for token in encoding.encode(_given(text, encoding)) if token != EOS]
+    if isinstance(encoding, ArticleEncoding):
+        tokens = tokens[:MIDI_PROMPT]
+    filled = fill_unknown(tokens, encoding, known)
+    if filled.replaced:
+        print(f"prompt: {filled}", file=sys.stderr)
+    return known.encode(filled.tokens, strict=True)
+
+
+def _given(text: str, encoding) -> Piece:
+    """The piece that a prompt describes."""
+    from pianolstm.encoding import ArticleEncoding, RhythmEncoding
     from pianolstm.parsing import read_midi
     from pianolstm.quantisation import quantise
-    from pianolstm.vocabulary import UNK_ID
 
-    if text is None:  # a G major chord in the network's own words, or the first that it knows
-        known = loaded.vocabulary
-        text = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
     if text.lower().endswith((".mid", ".midi", ".kar")):
-        result = quantise(read_midi(text))
-        tokens = loaded.encoding.encode(result.piece)[:MIDI_PROMPT]
-        print(f"prompt: the first {len(tokens)} chords and notes of {result}", file=sys.stderr)
-    elif text.lower().endswith((".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")):
+        result = quantise(read_midi(text), bend=True)
+        piece = result.piece.bars(1, min(PROMPT_BARS, len(result.piece.bar_starts())))
+        print(f"prompt: the first {PROMPT_BARS} bars of {result}", file=sys.stderr)
+        return piece
+    if text.lower().endswith((".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")):
         raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
-    else:
-        written = ArticleEncoding(voicing=True).decode(text.split())
-        tokens = loaded.encoding.encode(written)
-    ids = loaded.vocabulary.encode(tokens)
-    unknown = [token for token, i in zip(tokens, ids) if i == UNK_ID]
-    if unknown:
-        print(f"left out, unknown to this network: {' '.join(unknown)}", file=sys.stderr)
-    if len(unknown) == len(tokens):
-        raise ValueError(
-            f"--prompt {text}: this network knows none of its first {len(tokens)} chords"
-        )
-    return ids[ids != UNK_ID]
+    if isinstance(encoding, ArticleEncoding):
+        return ArticleEncoding(voicing=True).decode(text.split())
+    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
+    rhythm = RhythmEncoding()
+    for token in tokens:
+        rhythm.pitches(token)  # names what cannot be read
+    return rhythm.decode(tokens)
 
 
 def page(args: argparse.Namespace) -> None:
@@ -301,23 +336,26 @@ def parser() -> argparse.ArgumentParser:
     sub = add(evaluate)
     add_songs(sub)
     sub.add_argument("checkpoints", nargs="*", default=["article", "note"],
-                     help="files, or names of shipped ones: article, note, voicing")  # fmt: skip
+                     help=f"files, or names of shipped ones: {', '.join(SHIPPED)}")  # fmt: skip
     sub = add(compose)
-    sub.add_argument("--length", type=int, default=120,
-                     help="chords and notes to write; 120 last about 40 seconds")  # fmt: skip
+    sub.add_argument("--length", type=int, metavar="TOKENS",
+                     help="so many at most; otherwise the piece ends by itself")  # fmt: skip
     sub.add_argument("--temperature", type=float, default=1.0,
-                     help="below 1 the music is more cautious, above 1 more daring")  # fmt: skip
+                     help="below 1 the music is more cautious, above it more daring")  # fmt: skip
     sub.add_argument("--top-p", type=float, default=0.95,
                      help="1 allows every chord, less only the likelier ones")  # fmt: skip
     sub.add_argument("--seed", type=int, default=1, help="another number, another piece")
-    prompt_help = "how it begins: a MIDI file, or chords and notes such as 'C3.G3.E4 D4'"
-    sub.add_argument("--prompt", help=f"{prompt_help}; a G major chord unless given")
+    prompt_help = (
+        "how it begins: a MIDI file (its first two bars), or chords and notes with their quarters, "
+        "such as 'C3.G3.E4:1 D4:0.5 rest:0.5'; the network's own beginning unless given"
+    )
+    sub.add_argument("--prompt", help=prompt_help)
     sub.add_argument("--pieces", type=int, default=1, help="how many; seeds count up")
     sub.add_argument("--out", type=Path, default=Path(), help="folder for the files")
     sub.add_argument("--name", default="composition", help="name of the files, without ending")
     sub.add_argument("--force", action="store_true", help="overwrite files of that name")
-    sub.add_argument("--checkpoint", default="voicing",
-                     help="the network: a file, or article, note, voicing")  # fmt: skip
+    sub.add_argument("--checkpoint", default="events",
+                     help=f"the network: a file, or {', '.join(SHIPPED)}")  # fmt: skip
     sub = add(page)
     sub.add_argument("out", type=Path, help="folder for the pages; open its index.html")
     sub.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="folder to render")

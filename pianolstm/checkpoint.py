@@ -129,7 +129,10 @@ def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> C
 
 
 def shipped(name: str) -> Checkpoint:
-    """A checkpoint that comes with the package: "article", "note" or "voicing".
+    """A checkpoint that comes with the package.
+
+    "article", "note" and "voicing" write chords in even steps (notebooks 04 to 06), "rhythm" and
+    "events" write whole pieces with their rhythm (07, 08), "ensemble" writes for four parts (10).
 
     Raises CheckpointError for another name.
     """

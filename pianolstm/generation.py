@@ -79,12 +79,15 @@ def generate(
     top_p: float | None = None,
     greedy: bool = False,
     progress: bool | None = False,
+    stop: int | None = None,
 ) -> list[np.ndarray]:
     """Continue each prompt by `length` ids, all pieces side by side, the LSTM state carried.
 
+    With `stop`, an id such as that of `<eos>`, a piece ends before it and may be shorter.
+
     prompts: one list of ids a piece, none empty. seeds: one a piece. `greedy` takes the likeliest
     id every time (the article's argmax). `progress` shows a bar; None means only on a terminal.
-    Returns the new ids only, one array (length,) a piece.
+    Returns the new ids only, one array a piece.
     Raises ValueError for an empty prompt, unequal numbers or impossible settings.
     """
     check_sampling(temperature, top_k, top_p)
@@ -95,19 +98,26 @@ def generate(
     generators = [np.random.default_rng(seed) for seed in seeds]
     device = next(model.parameters()).device
     result = np.zeros((len(prompts), length), dtype=np.int64)
+    ends = np.full(len(prompts), length)
     model.eval()
     with torch.inference_mode():
         state, logits = _read_prompts(model, prompts)
         hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
             for b, row in enumerate(logits.cpu().numpy()):
+                if i > ends[b]:
+                    continue
                 if greedy:
                     result[b, i] = _likeliest(row)
                 else:
                     p = probabilities(row, temperature, top_k, top_p)
                     result[b, i] = sample_next(p, generators[b])
+                if result[b, i] == stop:
+                    ends[b] = i
+            if (ends <= i).all():
+                break
             logits, state = model.step(torch.from_numpy(result[:, i]).to(device), state)
-    return list(result)
+    return [ids[:end] for ids, end in zip(result, ends)]
 
 
 def _likeliest(logits: np.ndarray) -> int:

@@ -146,12 +146,16 @@ class ArticleEncoding:
                 row[self.pitches(token)] = 1.0
         return result
 
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """MIDI numbers of a token; it has no duration."""
+        try:
+            return self.pitches(token), 0
+        except TokenError:
+            return [], 0
+
     def hides(self, token: str) -> tuple[int, int]:
         """As many notes as the token has; durations are not written."""
-        try:
-            return len(self.pitches(token)), 0
-        except TokenError:
-            return 0, 0
+        return len(self.notes_of(token)[0]), 0
 
     def all_tokens(self) -> None:
         """Without a bound: there are as many classes as chords."""

@@ -38,6 +38,9 @@ class Encoding(Protocol):
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """What each token is made of, shape (V, F), float32."""
 
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """MIDI numbers and ticks that a token stands for; empty or 0 for what it has not."""
+
     def hides(self, token: str) -> tuple[int, int]:
         """How many notes, and how many durations, are lost where the token becomes `<unk>`."""
 

@@ -218,6 +218,11 @@ class EventEncoding:
                 row[23 + number % self.resolution] = 1.0
         return result
 
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """The MIDI number of a pitch, the ticks of a duration."""
+        kind, number = self.value(token) or (None, 0)
+        return ([number] if kind == "pitch" else []), (number if kind == "for" else 0)
+
     def hides(self, token: str) -> tuple[int, int]:
         """Nothing: with `all_tokens` as vocabulary no token of a piece is unknown."""
         kind, _ = self.value(token) or (None, 0)
@@ -226,6 +231,19 @@ class EventEncoding:
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
         return {"encoding": type(self).__name__, **asdict(self)}
+
+
+def _names(programs: Sequence[int]) -> tuple[str, ...]:
+    """General MIDI's names of programs, numbered where one comes twice."""
+    from pretty_midi import program_to_instrument_name
+
+    names = [program_to_instrument_name(program) for program in programs]
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(f"{name} {seen[name]}" if names.count(name) > 1 else name)
+    return tuple(result)
 
 
 class _Reader:
@@ -324,7 +342,7 @@ class _Reader:
         return Piece(
             np.array([tuple(note) for note in self.notes], dtype=NOTE_DTYPE),
             resolution,
-            track_names=tuple(f"Track {i + 1}" for i in range(used)),
+            track_names=_names(self.programs[:used]),
             name=name,
             repaired=dict(+self.mended),
             **fields,

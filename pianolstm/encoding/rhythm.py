@@ -95,12 +95,7 @@ class RhythmEncoding:
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A 1 for each pitch, and one for the duration: shape (V, 128 + durations), float32."""
-        read = []
-        for token in tokens:
-            try:
-                read.append(self.pitches(token))
-            except TokenError:
-                read.append(([], 0))
+        read = [self.notes_of(token) for token in tokens]
         durations = sorted({ticks for _, ticks in read if ticks})
         result = np.zeros((len(tokens), 128 + len(durations)), dtype=np.float32)
         for row, (pitches, ticks) in zip(result, read):
@@ -109,13 +104,17 @@ class RhythmEncoding:
                 row[128 + durations.index(ticks)] = 1.0
         return result
 
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """MIDI numbers and ticks of a token; nothing for what is no chord and no rest."""
+        try:
+            return self.pitches(token)
+        except TokenError:
+            return [], 0
+
     def hides(self, token: str) -> tuple[int, int]:
         """Each note of a chord counts with a duration of its own; a rest is a duration alone."""
-        try:
-            pitches, _ = self.pitches(token)
-        except TokenError:
-            return 0, 0
-        return len(pitches), max(1, len(pitches))
+        pitches, ticks = self.notes_of(token)
+        return len(pitches), max(1, len(pitches)) if ticks else 0
 
     def all_tokens(self) -> None:
         """Without a bound: there are as many classes as chords and durations."""
