@@ -100,7 +100,7 @@ def train(args: argparse.Namespace) -> None:
     encoding = {
         "article": ArticleEncoding(voicing=args.voicing),
         "rhythm": RhythmEncoding(),
-        "events": EventEncoding(tracks=args.tracks),
+        "events": EventEncoding(tracks=args.tracks, cut=args.cut),
     }[args.encoding]
     data = _dataset(args, encoding)
     article = args.network == "article"
@@ -320,6 +320,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--voicing", action="store_true", help="keep the octaves of chords")
     sub.add_argument("--encoding", choices=("article", "rhythm", "events"), default="article")
     sub.add_argument("--tracks", action="store_true", help="events name instrument and track")
+    cut_help = "events with one duration a chord, as the rhythm encoding keeps them"
+    sub.add_argument("--cut", action="store_true", help=cut_help)
     sub.add_argument("--at-least", type=int, default=1, metavar="N",
                      help="tokens seen less often become <unk>")  # fmt: skip
     sub.add_argument("--hidden", type=int, nargs="+", help="units of each LSTM layer")

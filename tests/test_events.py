@@ -184,3 +184,11 @@ def test_rhythm_writes_chords_with_durations_and_rests():
 def test_a_vocabulary_can_leave_out_what_is_rare():
     tokens = [["a", "b", "a"], ["c", "b"]]
     assert Vocabulary.build(tokens, at_least=2).tokens == ["<unk>", "a", "b"]
+
+
+def test_cut_events_keep_exactly_what_rhythm_keeps(song_pieces):
+    rhythm, events = RhythmEncoding(), EventEncoding(cut=True)
+    for piece in song_pieces[::25]:
+        piece = quantise(piece, bend=True).piece
+        kept = rhythm.decode(rhythm.encode(piece))
+        assert content(events.decode(events.encode(piece))) == content(kept)

@@ -26,6 +26,7 @@ from pianolstm.encoding.base import (
     BOS,
     EOS,
     RESOLUTION,
+    as_chords,
     built,
     on_grid,
     quarters_text,
@@ -50,12 +51,14 @@ class EventEncoding:
     and with `tracks` the same programs and tracks; velocities come back as the middle of their bin,
     or as 80 without bins. Tempo and key are not written. A metre that changes does so at the next
     bar line, and one without a token (`METRES`) is written as 4/4; no note moves by that.
+    (With `cut` the loss is that of `RhythmEncoding`, on purpose, to compare the two.)
     """
 
     resolution: int = RESOLUTION  # ticks a quarter that times are multiples of
     metre: bool = True  # bars and places in them; without it, shifts from onset to onset
     tracks: bool = False  # a note names its track, a track its program
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
+    cut: bool = False  # keep of durations what `RhythmEncoding` keeps: one for each chord
 
     def __post_init__(self) -> None:
         if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
@@ -66,6 +69,10 @@ class EventEncoding:
     def encode(self, piece: Piece) -> list[str]:
         """Tokens of a piece on the grid (`quantise`); raises ValueError for any other."""
         notes = on_grid(piece, self.resolution)
+        if self.cut:
+            for _, length, chord in as_chords(notes):
+                notes["duration"][chord] = length
+            notes = notes[np.unique(notes[["onset", "pitch"]], return_index=True)[1]]
         if self.tracks and len(notes) and notes["track"].max() >= TRACKS:
             raise ValueError(
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "

@@ -18,6 +18,7 @@ from pianolstm.encoding.base import (
     EOS,
     RESOLUTION,
     TokenError,
+    as_chords,
     built,
     on_grid,
     pitch_number,
@@ -41,15 +42,10 @@ class RhythmEncoding:
         """Tokens of a piece on the grid (`quantise`); raises ValueError for any other."""
         notes = on_grid(piece, self.resolution)
         tokens, time = [BOS], 0
-        starts, first = np.unique(notes["onset"], return_index=True)
-        groups = zip(starts.tolist(), first.tolist(), [*first[1:].tolist(), len(notes)])
-        following = [*starts[1:].tolist(), None]
-        for (onset, a, b), after in zip(groups, following):
+        for onset, length, chord in as_chords(notes):
             if onset > time:
                 tokens.append(f"{REST}:{quarters_text(onset - time, self.resolution)}")
-            length = int(notes["duration"][a:b].max())
-            length = length if after is None else min(length, after - onset)
-            tokens.append(self.token(notes["pitch"][a:b].tolist(), length))
+            tokens.append(self.token(notes["pitch"][chord].tolist(), length))
             time = onset + length
         return [*tokens, EOS]
 
