@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from music21 import pitch, stream
 
 MIDDLE_C = 60
+MANY_STAVES = 8
+VIOLA = 41  # its General MIDI program; the one instrument that reads an alto clef
 
 
 def to_symusic(piece: Piece) -> symusic.Score:
@@ -111,10 +113,27 @@ def _m21_pitch(number: int) -> pitch.Pitch:
     return pitch.Pitch(pitch_name(number)) if number >= 12 else pitch.Pitch(midi=number)
 
 
-def to_stream(piece: Piece) -> stream.Score:
-    """The piece as a music21 score of two staves, ready for engraving.
+def _staves(piece: Piece, notes: np.ndarray) -> list[tuple[np.ndarray, str, str | None]]:
+    """(notes, clef, name) of every staff."""
+    tracks = len(piece.track_names)
+    if not 2 < tracks <= MANY_STAVES:
+        upper = notes["track"] == 0 if tracks == 2 else notes["pitch"] >= MIDDLE_C
+        return [(notes[upper], "TrebleClef", None), (notes[~upper], "BassClef", None)]
+    result = []
+    for track, name in enumerate(piece.track_names):
+        mine = notes[notes["track"] == track]
+        low = len(mine) and np.median(mine["pitch"]) < MIDDLE_C
+        viola = len(mine) and mine["program"][0] == VIOLA
+        sign = "AltoClef" if viola else "BassClef" if low else "TrebleClef"
+        result.append((mine, sign, name))
+    return result
 
-    A piece of two tracks puts the first on the upper staff; any other is split at middle C.
+
+def to_stream(piece: Piece) -> stream.Score:
+    """The piece as a music21 score, ready for engraving.
+
+    Two tracks are two staves, three to eight tracks a named staff each; any other piece is split
+    at middle C.
     Each voice becomes a `music21.stream.Voice`, numbered from "1": numbered from 0, or notes put
     straight into a staff, engrave wrongly and without an error.
     """
@@ -123,14 +142,14 @@ def to_stream(piece: Piece) -> stream.Score:
 
     tpq = piece.ticks_per_quarter
     notes = engraving_grid(piece.notes, tpq)
-    two_hands = len(piece.track_names) == 2
-    upper = notes["track"] == 0 if two_hands else notes["pitch"] >= MIDDLE_C
     score = stream.Score()
     score.insert(0, metadata.Metadata(title=piece.name.replace("_", " ")))
     staves = []
-    for hand, sign in ((notes[upper], clef.TrebleClef()), (notes[~upper], clef.BassClef())):
-        staff = stream.PartStaff()
-        staff.insert(0, sign)
+    end = Fraction(piece.end, tpq)
+    for hand, sign, name in _staves(piece, notes):
+        staff = stream.Part() if name else stream.PartStaff()
+        staff.partName = name
+        staff.insert(0, getattr(clef, sign)())
         if piece.key:
             staff.insert(0, key.KeySignature(key_sharps(piece.key)[0]))
         for tick, beats, unit in piece.time_signatures:
@@ -138,7 +157,9 @@ def to_stream(piece: Piece) -> stream.Score:
         if not staves:
             for tick, bpm in piece.tempi:
                 staff.insert(Fraction(tick, tpq), tempo.MetronomeMark(number=round(bpm)))
-        for chords in voices(hand):
+        lines = voices(hand)
+        first = lines[0] if lines else None
+        for chords in lines:
             voice = stream.Voice()
             for group in chords:
                 pitches = [_m21_pitch(int(p)) for p in np.unique(group["pitch"])]
@@ -153,6 +174,8 @@ def to_stream(piece: Piece) -> stream.Score:
                         element.tie = tie.Tie("start" if i == 0 else "stop" if last else "continue")
                     voice.insert(onset, element)
                     onset += length
+            if name and chords is first:  # a player reads silence from rests
+                voice.makeRests([0, end], fillGaps=True, inPlace=True)
             staff.insert(0, voice)
         staff.makeNotation(inPlace=True)
         for measure in staff.getElementsByClass(stream.Measure):
@@ -160,7 +183,8 @@ def to_stream(piece: Piece) -> stream.Score:
                 voice.id = str(number)
         score.insert(0, staff)
         staves.append(staff)
-    score.insert(0, layout.StaffGroup(staves, symbol="brace"))
+    several = len(staves) > 2
+    score.insert(0, layout.StaffGroup(staves, symbol="bracket" if several else "brace"))
     return score
 
 

@@ -195,7 +195,7 @@ def misplaced_notes(piece: Piece, toolkit) -> int:
 
 
 def score(piece: Piece, page_width: int = 1800) -> Picture:
-    """Engrave the piece as notes on two staves. Take `piece.bars(1, 8)` for a part of it.
+    """Engrave the piece as notes on its staves (`to_stream`); `piece.bars(1, 8)` for a part of it.
 
     The picture's text says how many notes, if any, do not stand where they sound.
     """

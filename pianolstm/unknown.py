@@ -66,17 +66,22 @@ class NearestKnown:
 
 
 def fill_unknown(
-    tokens: Sequence[str], encoding: Encoding, vocabulary: Vocabulary, way: str = "nearest"
+    tokens: Sequence[str],
+    encoding: Encoding,
+    vocabulary: Vocabulary,
+    way: str = "nearest",
+    nearest: NearestKnown | None = None,
 ) -> Filled:
     """Tokens with every unknown one replaced: "nearest", "skip" or "unk".
 
-    Raises ValueError for another `way`.
+    Give `nearest` where it is asked often: it takes a moment to make. Raises ValueError for
+    another `way`.
     """
     if way not in WAYS:
         raise ValueError(f"way is {way!r}; choose one of {', '.join(WAYS)}")
     unknown = {token for token in tokens if token not in vocabulary}
     if way == "nearest" and unknown:
-        nearest = NearestKnown(encoding, vocabulary)
+        nearest = nearest or NearestKnown(encoding, vocabulary)
         stand_in = {token: nearest(token) for token in unknown}
     else:
         stand_in = dict.fromkeys(unknown, UNK if way == "unk" else None)

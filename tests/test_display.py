@@ -10,7 +10,7 @@ import symusic
 from matplotlib.collections import PatchCollection
 
 from pianolstm.checkpoint import shipped
-from pianolstm.decoding import to_symusic
+from pianolstm.decoding import to_musicxml, to_symusic
 from pianolstm.display import (
     SAMPLE_RATE,
     TRACK_COLOURS,
@@ -18,6 +18,7 @@ from pianolstm.display import (
     compare,
     described,
     engrave,
+    misplaced_notes,
     piano_roll,
     player,
     render,
@@ -25,7 +26,9 @@ from pianolstm.display import (
     score,
 )
 from pianolstm.generation import generate
+from pianolstm.parsing import read_midi
 from pianolstm.piece import Piece
+from pianolstm.quantisation import quantise
 
 matplotlib.use("Agg")
 
@@ -238,3 +241,14 @@ def test_described_figures_have_words(scale):
     picture = described(piano_roll(scale), "a scale, rising")
     assert repr(picture) == "a scale, rising"
     assert picture.png.startswith(b"\x89PNG")
+
+
+def test_four_parts_get_four_staves_with_their_names_and_every_note(songs_folder):
+    for name in ("mozart_k80_mvt3", "bach_bwv269", "haydn_opus1no1_mvt2"):
+        path = songs_folder / "ensemble" / f"{name.replace('opus', 'op')}.mid"
+        piece = quantise(read_midi(path)).piece.bars(1, 8)
+        assert misplaced_notes(piece, engrave(piece)) == 0
+        xml = to_musicxml(piece)
+        assert xml.count("<score-part ") == 4
+        assert all(f"<part-name>{part}</part-name>" in xml for part in piece.track_names)
+    assert score(piece).png.startswith(b"\x89PNG")
