@@ -34,11 +34,10 @@ def songs(args: argparse.Namespace) -> None:
 
 def read(args: argparse.Namespace) -> None:
     """turn a folder of MIDI files of any size into a token store for training"""
-    from pianolstm.encoding import ArticleEncoding
     from pianolstm.store import Recipe, build_store
 
     recipe = Recipe(
-        ArticleEncoding(voicing=args.voicing),
+        _encoding(args),
         tuple(args.grid),
         args.instruments,
         args.pedal,
@@ -54,6 +53,16 @@ def read(args: argparse.Namespace) -> None:
     )
 
 
+def _encoding(args: argparse.Namespace):
+    from pianolstm.encoding import ArticleEncoding, EventEncoding, RhythmEncoding
+
+    return {
+        "article": ArticleEncoding(voicing=args.voicing),
+        "rhythm": RhythmEncoding(),
+        "events": EventEncoding(tracks=args.tracks, cut=args.cut),
+    }[args.encoding]
+
+
 def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
     from pianolstm.dataset import prepare
     from pianolstm.encoding import ArticleEncoding
@@ -67,8 +76,8 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
         if store.encoding != encoding or vocabulary not in (None, store.vocabulary):
             raise ValueError(
                 f"{args.songs}: a store of {store.encoding} with {len(store.vocabulary):,} classes "
-                "does not fit. Read the folder again with the same --voicing as here, and evaluate "
-                "only what was trained on it"
+                "does not fit. Read the folder again with the same --encoding and --voicing, and "
+                "evaluate only what was trained on it"
             )
         return store.dataset()
     report = read_folder(args.songs, recursive=args.recursive)
@@ -92,16 +101,11 @@ def train(args: argparse.Namespace) -> None:
     import torch
 
     from pianolstm.checkpoint import save_checkpoint
-    from pianolstm.encoding import ArticleEncoding, EventEncoding, RhythmEncoding
     from pianolstm.model import ArticleLSTM, ModelConfig
     from pianolstm.training import TrainConfig, article_config
     from pianolstm.training import train as run
 
-    encoding = {
-        "article": ArticleEncoding(voicing=args.voicing),
-        "rhythm": RhythmEncoding(),
-        "events": EventEncoding(tracks=args.tracks, cut=args.cut),
-    }[args.encoding]
+    encoding = _encoding(args)
     data = _dataset(args, encoding)
     article = args.network == "article"
     config = article_config() if article else TrainConfig()
@@ -301,10 +305,20 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, help=songs_out)
     ensemble_help = "four parts a piece: chorales for choir, and string quartets"
     sub.add_argument("--ensemble", action="store_true", help=ensemble_help)
+
+    def add_encoding(sub: argparse.ArgumentParser) -> None:
+        encoding_help = "chords in even steps, chords with durations, or notes as events"
+        choices = ("article", "rhythm", "events")
+        sub.add_argument("--encoding", choices=choices, default="article", help=encoding_help)
+        sub.add_argument("--voicing", action="store_true", help="article: keep chords' octaves")
+        sub.add_argument("--tracks", action="store_true", help="events: name instrument and track")
+        cut_help = "events: one duration a chord, as the rhythm encoding keeps them"
+        sub.add_argument("--cut", action="store_true", help=cut_help)
+
     sub = add(read)
     sub.add_argument("folder", type=Path, help="its subfolders are read too")
     sub.add_argument("--out", type=Path, required=True, help="the token store, a new folder")
-    sub.add_argument("--voicing", action="store_true", help="keep the octaves of chords")
+    add_encoding(sub)
     grid_help = "divisions of a quarter that notes move to; none: leave them"
     sub.add_argument("--grid", type=int, nargs="*", default=(4, 3), metavar="N", help=grid_help)
     beat_help = "recordings without a beat: keep as played, drop, or bend to the grid"
@@ -317,11 +331,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add(train)
     add_songs(sub)
     sub.add_argument("--network", choices=("note", "article"), default="note")
-    sub.add_argument("--voicing", action="store_true", help="keep the octaves of chords")
-    sub.add_argument("--encoding", choices=("article", "rhythm", "events"), default="article")
-    sub.add_argument("--tracks", action="store_true", help="events name instrument and track")
-    cut_help = "events with one duration a chord, as the rhythm encoding keeps them"
-    sub.add_argument("--cut", action="store_true", help=cut_help)
+    add_encoding(sub)
     sub.add_argument("--at-least", type=int, default=1, metavar="N",
                      help="tokens seen less often become <unk>")  # fmt: skip
     sub.add_argument("--hidden", type=int, nargs="+", help="units of each LSTM layer")

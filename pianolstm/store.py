@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from pianolstm.dataset import ALL_KEYS, Dataset, part_of, soprano_line
-from pianolstm.encoding import ArticleEncoding, encoding_from_dict
+from pianolstm.encoding import ArticleEncoding, Encoding, encoding_from_dict
 from pianolstm.parallel import CrashError, map_files
 from pianolstm.parsing import (
     MidiParseError,
@@ -58,7 +59,7 @@ class StoreError(ValueError):
 class Recipe:
     """How files become tokens."""
 
-    encoding: ArticleEncoding = field(default_factory=ArticleEncoding)
+    encoding: Encoding = field(default_factory=ArticleEncoding)
     grid: tuple[int, ...] = GRID  # divisions of a quarter, see `quantise`; () leaves times alone
     instruments: str | int = "all"  # see `programs_of`
     pedal: bool = False
@@ -72,6 +73,14 @@ class Recipe:
         if self.performances not in PERFORMANCES:
             raise ValueError(
                 f"performances={self.performances!r}; choose from {', '.join(PERFORMANCES)}"
+            )
+        timed = getattr(self.encoding, "resolution", None)
+        loose = self.performances == "keep" or not self.grid
+        if timed and (loose or timed % math.lcm(*self.grid)):
+            raise ValueError(
+                f"{type(self.encoding).__name__} writes times in 1/{timed} quarter: give a grid "
+                "that divides it, such as (4, 3), and say what to do with performances, which have "
+                "no beat: 'drop' or 'bend' (on the command line: --performances bend)"
             )
 
 
@@ -218,10 +227,11 @@ def build_store(
     recipe: Recipe | None = None,
     processes: int | None = None,
     progress: bool | None = None,
+    recursive: bool = True,
 ) -> StoreReport:
     """Read every MIDI file under `folder` into a token store at `out`, which must not exist yet.
 
-    A second file with the same notes is a duplicate and left out. Pieces are split 80 / 10 / 10
+    `recursive=False` passes its subfolders over. A second file with the same notes is a duplicate and left out. Pieces are split 80 / 10 / 10
     by `part_of`; settings of one tune (see `soprano_line`) stay together. The vocabulary is that
     of the training pieces in all keys. Memory grows with the number of files and of classes, not
     of tokens. Stopped at any moment, it leaves nothing at `out`. `processes` and the main guard
@@ -233,7 +243,7 @@ def build_store(
     if out.exists():
         raise StoreError(f"{out} exists already. Give another name, or delete it first")
     began = time.perf_counter()
-    paths = find_midi_files(folder, recursive=True)
+    paths = find_midi_files(folder, recursive)
     unfinished = out.with_name(out.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted run of this name left
     try:
@@ -315,9 +325,8 @@ class _Writer:
         report, encoding = self.report, self.report.recipe.encoding
         lengths = [length for part in self.lengths for length in part]
         tokens = list(self.provisional)
-        vocabulary = Vocabulary(
-            encoding.transpose(tokens[i], s) for i in self.in_training for s in ALL_KEYS
-        )
+        moved = (encoding.transpose(tokens[i], s) for i in self.in_training for s in ALL_KEYS)
+        vocabulary = Vocabulary(encoding.all_tokens() or moved)
         final = np.array([vocabulary.ids.get(token, UNK_ID) for token in tokens], dtype=np.int32)
         report.tokens, report.vocabulary = sum(lengths), len(vocabulary)
         report.parts = Counter(dict(zip(PARTS, map(len, self.names))))

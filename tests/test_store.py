@@ -2,6 +2,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,12 @@ import pytest
 from pianolstm.__main__ import main
 from pianolstm.dataset import ALL_KEYS, prepare
 from pianolstm.decoding import write_midi
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encoding import ArticleEncoding, EventEncoding
 from pianolstm.model import ModelConfig
-from pianolstm.parsing import find_midi_files, read_folder
+from pianolstm.parsing import find_midi_files, read_folder, read_midi
 from pianolstm.quantisation import quantise
 from pianolstm.store import Recipe, StoreError, TokenStore, build_store, encode_file
 from pianolstm.training import TrainConfig, article_config, train
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def rows(store):
@@ -30,9 +29,18 @@ def rows(store):
 
 
 @pytest.fixture(scope="module")
-def our_store(tmp_path_factory, songs_folder):
+def piano_songs(tmp_path_factory, songs_folder):
+    """The 376 songs without the ensembles that lie in a folder below them."""
+    folder = tmp_path_factory.mktemp("piano")
+    for path in songs_folder.glob("*.mid"):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def our_store(tmp_path_factory, piano_songs):
     out = tmp_path_factory.mktemp("stores") / "songs"
-    return build_store(songs_folder, out, Recipe(audit=True)), TokenStore(out)
+    return build_store(piano_songs, out, Recipe(audit=True)), TokenStore(out)
 
 
 def test_a_store_holds_the_tokens_of_its_files(our_store, songs_folder):
@@ -84,9 +92,9 @@ def test_training_takes_a_store(our_store, tmp_path, network):
     assert train(data, model, config, tmp_path / network).history[0]["valid_loss"] > 0
 
 
-def test_commands_read_and_train(tmp_path, capsys):
+def test_commands_read_and_train(tmp_path, piano_songs, capsys):
     store = tmp_path / "store"
-    assert main(["read", str(ROOT / "midi_songs"), "--out", str(store), "--processes", "1"]) == 0
+    assert main(["read", str(piano_songs), "--out", str(store), "--processes", "1"]) == 0
     printed = capsys.readouterr().out
     assert "376 files" in printed
     assert "1 duplicate" in printed
@@ -169,6 +177,10 @@ def test_a_taken_place_and_an_empty_folder(mixed_folder, tmp_path):
         Recipe(performances="swing")
     with pytest.raises(ValueError, match=r"grid \(0, 3\): give divisions of a quarter"):
         Recipe(grid=(0, 3))
+    with pytest.raises(ValueError, match=r"EventEncoding writes times in 1/12.*'drop' or 'bend'"):
+        Recipe(EventEncoding())
+    with pytest.raises(ValueError, match=r"give a grid that divides it"):
+        Recipe(EventEncoding(), grid=(5,), performances="bend")
     with pytest.raises(ValueError, match="'kazoo' names no instruments"):
         Recipe(instruments="kazoo")
 
@@ -313,3 +325,20 @@ def test_a_collection_of_130_000_files(tmp_path, songs_folder):
     assert all(name in summary for name in damaged)
     assert seconds < 300
     assert most < 2 * 2**30
+
+
+def test_a_store_of_events_holds_what_the_encoding_gives(tmp_path, songs_folder):
+    recipe = Recipe(EventEncoding(tracks=True), performances="bend")
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for path in sorted((songs_folder / "ensemble").glob("bach_bwv1*.mid")):
+        (folder / path.name).write_bytes(path.read_bytes())
+    report = build_store(folder, tmp_path / "out", recipe)
+    store = TokenStore(tmp_path / "out")
+    assert store.encoding == recipe.encoding
+    assert store.vocabulary.tokens[1:] == sorted(recipe.encoding.all_tokens())
+    data = store.dataset()
+    first = store.vocabulary.decode(data.train[0][6])
+    assert first[0] == "<bos>" and first[-1] == "<eos>"
+    assert report.notes == sum(len(read_midi(path)) for path in folder.glob("*.mid"))
+    assert len(store.encoding.decode(first)) > 50
