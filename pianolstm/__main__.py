@@ -59,7 +59,7 @@ def _encoding(args: argparse.Namespace):
     return {
         "article": ArticleEncoding(voicing=args.voicing),
         "rhythm": RhythmEncoding(),
-        "events": EventEncoding(tracks=args.tracks, cut=args.cut),
+        "events": EventEncoding(tracks=args.tracks),
     }[args.encoding]
 
 
@@ -312,8 +312,6 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--encoding", choices=choices, default="article", help=encoding_help)
         sub.add_argument("--voicing", action="store_true", help="article: keep chords' octaves")
         sub.add_argument("--tracks", action="store_true", help="events: name instrument and track")
-        cut_help = "events: one duration a chord, as the rhythm encoding keeps them"
-        sub.add_argument("--cut", action="store_true", help=cut_help)
 
     sub = add(read)
     sub.add_argument("folder", type=Path, help="its subfolders are read too")

@@ -231,11 +231,12 @@ def build_store(
 ) -> StoreReport:
     """Read every MIDI file under `folder` into a token store at `out`, which must not exist yet.
 
-    `recursive=False` passes its subfolders over. A second file with the same notes is a duplicate and left out. Pieces are split 80 / 10 / 10
-    by `part_of`; settings of one tune (see `soprano_line`) stay together. The vocabulary is that
-    of the training pieces in all keys. Memory grows with the number of files and of classes, not
-    of tokens. Stopped at any moment, it leaves nothing at `out`. `processes` and the main guard
-    that a script needs with more than one: see `map_files`.
+    `recursive=False` passes its subfolders over. A second file with the same notes is a duplicate
+    and left out. Pieces are split 80 / 10 / 10 by `part_of`; settings of one tune (see
+    `soprano_line`) stay together. The vocabulary is that of the training pieces in all keys.
+    Memory grows with the number of files and of classes, not of tokens. Stopped at any moment, it
+    leaves nothing at `out`. `processes` and the main guard that a script needs with more than one:
+    see `map_files`.
 
     Raises StoreError if `out` exists or cannot be written, FileNotFoundError without MIDI files.
     """

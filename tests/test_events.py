@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pianolstm.encoding import BOS, EOS, EventEncoding, RhythmEncoding, encoding_from_dict
 from pianolstm.encoding.events import METRES
 from pianolstm.parsing import MidiParseError, find_midi_files, read_midi
-from pianolstm.piece import NOTE_DTYPE, Piece
+from pianolstm.piece import NOTE_DTYPE, Piece, key_name
 from pianolstm.quantisation import quantise
 from pianolstm.vocabulary import Vocabulary
 
@@ -186,9 +187,19 @@ def test_a_vocabulary_can_leave_out_what_is_rare():
     assert Vocabulary.build(tokens, at_least=2).tokens == ["<unk>", "a", "b"]
 
 
-def test_cut_events_keep_exactly_what_rhythm_keeps(song_pieces):
-    rhythm, events = RhythmEncoding(), EventEncoding(cut=True)
-    for piece in song_pieces[::25]:
-        piece = quantise(piece, bend=True).piece
-        kept = rhythm.decode(rhythm.encode(piece))
-        assert content(events.decode(events.encode(piece))) == content(kept)
+def test_the_key_is_said_in_every_bar_and_moves_with_the_notes():
+    piece = Piece.from_quarters([(0, 1, 60), (4, 1, 67)], key="B- minor")
+    encoding = EventEncoding()
+    tokens = encoding.encode(piece)
+    assert tokens.count("minor:B-") == 2
+    assert encoding.decode(tokens).key == "B- minor"
+    moved = [encoding.transpose(token, 3) for token in tokens]
+    assert encoding.decode(moved).key == "C# minor"
+    for sharps in range(-5, 7):
+        for minor in (False, True):
+            name = key_name(sharps, minor)
+            again = encoding.decode(encoding.encode(replace(piece, key=name)))
+            assert again.key == name and not again.repaired
+    assert encoding.decode(["bar:1", "major:C", "bar:2", "major:G", EOS]).repaired == {
+        "other keys than the first": 1
+    }

@@ -1,9 +1,10 @@
 """A note in several small tokens, so that no note can be unknown.
 
-    <bos> metre:4/4 bar:1 at:3 pitch:67 for:1 pitch:62 for:1 bar:2 at:0 pitch:69 for:0.5 … <eos>
+    <bos> metre:4/4 bar:1 major:G at:3 pitch:67 for:1 pitch:62 for:1 bar:2 major:G at:0 … <eos>
 
-`bar:n` is the next bar line, `at:x` the place in the bar, in quarters; then come the notes that
-start there, from the top down, each as its pitch (MIDI number) and how long it lasts. Without
+`bar:n` is the next bar line; the key, where it is known, is said again in every bar, as a reminder.
+`at:x` is the place in the bar, in quarters; then come the notes that start there, from the top
+down, each as its pitch (MIDI number) and how long it lasts. Without
 `metre`, `shift:x` moves on from one onset to the next instead. A time of more than four quarters is
 written with `more` (four quarters) in front: a half note is `for:2`, six quarters are `more for:2`.
 With `tracks` each note begins with its track, and a track's first note with its program; with
@@ -26,20 +27,20 @@ from pianolstm.encoding.base import (
     BOS,
     EOS,
     RESOLUTION,
-    as_chords,
     built,
     on_grid,
     quarters_text,
     shifted,
     ticks_of,
 )
-from pianolstm.piece import NOTE_DTYPE, Piece
+from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece, key_name, key_sharps
 
 MORE = "more"
 LONGEST = 4  # quarters in one token
 BARS = 64  # the last bar number; all later bars carry it, too
 TRACKS = 64
 METRES = tuple((beats, unit) for unit in (2, 4, 8, 16) for beats in range(1, 25))
+MODES = ("major", "minor")
 COMMON = (4, 4)  # stands for a metre that has no token
 
 
@@ -49,16 +50,15 @@ class EventEncoding:
 
     Without loss on the grid: `decode(encode(piece))` has the same onsets, durations and pitches,
     and with `tracks` the same programs and tracks; velocities come back as the middle of their bin,
-    or as 80 without bins. Tempo and key are not written. A metre that changes does so at the next
-    bar line, and one without a token (`METRES`) is written as 4/4; no note moves by that.
-    (With `cut` the loss is that of `RhythmEncoding`, on purpose, to compare the two.)
+    or as 80 without bins. Tempo is not written, the key only with `metre`. A metre that changes
+    does so at the next bar line, and one without a token (`METRES`) is written as 4/4; no note
+    moves by that.
     """
 
     resolution: int = RESOLUTION  # ticks a quarter that times are multiples of
     metre: bool = True  # bars and places in them; without it, shifts from onset to onset
     tracks: bool = False  # a note names its track, a track its program
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
-    cut: bool = False  # keep of durations what `RhythmEncoding` keeps: one for each chord
 
     def __post_init__(self) -> None:
         if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
@@ -69,10 +69,6 @@ class EventEncoding:
     def encode(self, piece: Piece) -> list[str]:
         """Tokens of a piece on the grid (`quantise`); raises ValueError for any other."""
         notes = on_grid(piece, self.resolution)
-        if self.cut:
-            for _, length, chord in as_chords(notes):
-                notes["duration"][chord] = length
-            notes = notes[np.unique(notes[["onset", "pitch"]], return_index=True)[1]]
         if self.tracks and len(notes) and notes["track"].max() >= TRACKS:
             raise ValueError(
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
@@ -109,6 +105,7 @@ class EventEncoding:
         scale = self.resolution / piece.ticks_per_quarter
         changes = [(tick * scale, beats, unit) for tick, beats, unit in piece.time_signatures]
         start, number, metre = 0, 0, None
+        key = [key_token(*key_sharps(piece.key))] if piece.key else []
         while True:
             current = [change for change in changes if change[0] <= start][-1:]
             wanted = current[0][1:] if current else COMMON
@@ -116,7 +113,7 @@ class EventEncoding:
             header = [] if wanted == metre else [f"metre:{wanted[0]}/{wanted[1]}"]
             number, metre = number + 1, wanted
             end = start + self._bar_ticks(*metre)
-            yield start, end, [*header, f"bar:{min(number, BARS)}"]
+            yield start, end, [*header, f"bar:{min(number, BARS)}", *key]
             start = end
 
     def _bar_ticks(self, beats: int, unit: int) -> int:
@@ -152,6 +149,7 @@ class EventEncoding:
         * `<bos>` is passed over inside of a piece, and so is all that follows `<eos>`;
         * a pitch without a duration, or a duration without a pitch, is passed over;
         * a bar is the next one, whatever its number; a place beyond its end is passed over;
+        * the first key holds;
         * places may go back within a bar; `more` in front of anything but a time is passed over;
         * a note before the first place stands at the beginning of its bar.
         """
@@ -183,6 +181,9 @@ class EventEncoding:
         if kind == "metre" and self.metre:
             metre = tuple(int(part) for part in text.split("/") if part.isdigit())
             return (kind, METRES.index(metre)) if metre in METRES else None
+        if kind in MODES and self.metre:
+            known = text in PITCH_CLASS_NAMES
+            return (kind, PITCH_CLASS_NAMES.index(text)) if known else None
         limits = {"pitch": 128, "bar": BARS + 1 if self.metre else 0, "loud": self.velocity_bins}
         limits |= {"track": TRACKS, "program": 128} if self.tracks else {}
         fits = text.isdigit() and kind in limits and (kind == "bar") <= int(text) < limits[kind]
@@ -191,10 +192,11 @@ class EventEncoding:
     # ---- the rest of the interface
 
     def transpose(self, token: str, semitones: int) -> str:
-        """The same token; a pitch comes back `semitones` higher."""
-        if token.startswith("pitch:"):
-            return f"pitch:{shifted(int(token[6:]), semitones)}"
-        return token
+        """The same token; a pitch or a key comes back `semitones` higher."""
+        kind, number = self.value(token) or (None, 0)
+        if kind == "pitch":
+            return f"pitch:{shifted(number, semitones)}"
+        return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}" if kind in MODES else token
 
     def all_tokens(self) -> list[str]:
         """Every token there is: for such a vocabulary no note is unknown."""
@@ -207,6 +209,7 @@ class EventEncoding:
         if self.metre:
             tokens += [f"bar:{n}" for n in range(1, BARS + 1)]
             tokens += [f"metre:{beats}/{unit}" for beats, unit in METRES]
+            tokens += [f"{mode}:{tonic}" for mode in MODES for tonic in PITCH_CLASS_NAMES]
         if self.tracks:
             tokens += [f"track:{t}" for t in range(TRACKS)] + [f"program:{p}" for p in range(128)]
         return tokens + [f"loud:{b}" for b in range(self.velocity_bins)]
@@ -240,6 +243,12 @@ class EventEncoding:
         return {"encoding": type(self).__name__, **asdict(self)}
 
 
+def key_token(sharps: int, minor: bool) -> str:
+    """A key signature as a token: (1, False) is "major:G"."""
+    tonic = (7 * sharps + 9 * minor) % 12
+    return f"{MODES[minor]}:{PITCH_CLASS_NAMES[tonic]}"
+
+
 def _names(programs: Sequence[int]) -> tuple[str, ...]:
     """General MIDI's names of programs, numbered where one comes twice."""
     from pretty_midi import program_to_instrument_name
@@ -265,6 +274,7 @@ class _Reader:
         self.number = 0  # of the current bar
         self.time = self.more = self.track = 0
         self.programs = [0] * TRACKS
+        self.key: str | None = None
         self.pitch: int | None = None  # waits for its duration
 
     def count(self, what: str, number: int) -> None:
@@ -300,6 +310,16 @@ class _Reader:
         self.number += 1
         self.count("bars with another number", number != min(self.number, BARS))
         self.time = start
+
+    def _major(self, tonic: int) -> None:
+        self._key(key_name((7 * tonic + 5) % 12 - 5, minor=False))
+
+    def _minor(self, tonic: int) -> None:
+        self._key(key_name((7 * (tonic - 9) + 5) % 12 - 5, minor=True))
+
+    def _key(self, name: str) -> None:
+        self.count("other keys than the first", self.key not in (None, name))
+        self.key = self.key or name
 
     def _at(self, number: int) -> None:
         if self.bar is None:
@@ -340,7 +360,7 @@ class _Reader:
         self.count("pitches without a duration", self.pitch is not None)
         # The last metre of a moment holds
         metres = tuple((t, *m) for t, m in {t: m for t, *m in self.metres}.items())
-        fields = {"time_signatures": metres} if metres else {}
+        fields = {"key": self.key} | ({"time_signatures": metres} if metres else {})
         resolution = self.encoding.resolution
         if not self.encoding.tracks:
             rows = (note[:4] for note in self.notes)
