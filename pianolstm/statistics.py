@@ -49,7 +49,8 @@ def bootstrap(
     if no piece has a value.
     """
     rows = np.asarray(values, dtype=float)
-    rows = rows[~np.isnan(rows.reshape(len(rows), -1)).any(axis=1)]
+    if len(rows):
+        rows = rows[~np.isnan(rows.reshape(len(rows), -1)).any(axis=1)]
     if not len(rows):
         raise ValueError(f"{len(values)} pieces, none of which has this statistic")
     generator = np.random.default_rng(seed)

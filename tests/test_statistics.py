@@ -42,6 +42,8 @@ def test_bootstrap_agrees_with_the_normal_interval_and_leaves_nan_out():
     assert bootstrap([(1, 100), (3, 300)], pooled).value == 10
     with pytest.raises(ValueError, match="1 pieces, none of which has this"):
         bootstrap([np.nan])
+    with pytest.raises(ValueError, match="0 pieces, none of which"):
+        bootstrap([])
 
 
 def test_times():
