@@ -17,8 +17,7 @@ from pianolstm.piece import Piece, listed
 from pianolstm.quantisation import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
-MIDI_PROMPT = 16  # chords that `compose` takes from a MIDI file for the article's encoding
-PROMPT_BARS = 2  # bars that it takes for others
+PROMPT_BARS = 2  # bars that `compose` takes from a MIDI file
 ARTICLE_LENGTH = 120  # chords, about 40 seconds
 SHIPPED = ("events", "rhythm", "ensemble", "voicing", "note", "article")
 LONGEST_PIECE = 6000  # tokens, for a network that ends by itself
@@ -44,7 +43,7 @@ def read(args: argparse.Namespace) -> None:
         args.performances,
         args.audit,
     )
-    report = build_store(args.folder, args.out, recipe, args.processes)
+    report = build_store(args.folder, args.out, recipe, args.processes, recursive=not args.flat)
     print(report)
     rate = report.files.total() / report.seconds
     print(
@@ -56,6 +55,14 @@ def read(args: argparse.Namespace) -> None:
 def _encoding(args: argparse.Namespace):
     from pianolstm.encoding import ArticleEncoding, EventEncoding, RhythmEncoding
 
+    wrong = {
+        "--voicing": args.voicing and args.encoding != "article",
+        "--tracks": args.tracks and args.encoding != "events",
+        "--at-least": getattr(args, "at_least", 1) > 1 and args.encoding == "events",
+    }
+    for name, given in wrong.items():
+        if given:
+            raise ValueError(f"{name} means nothing to --encoding {args.encoding}. Leave it out")
     return {
         "article": ArticleEncoding(voicing=args.voicing),
         "rhythm": RhythmEncoding(),
@@ -71,6 +78,15 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
     from pianolstm.store import TokenStore, is_store
 
     if is_store(args.songs):
+        ignored = {
+            "--only": args.only,
+            "--all-pieces": args.all_pieces,
+            "--recursive": args.recursive,
+            "--at-least": getattr(args, "at_least", 1) > 1,
+        }
+        if any(ignored.values()):
+            names = ", ".join(name for name, given in ignored.items() if given)
+            raise ValueError(f"{args.songs} is a token store, in which {names} cannot be chosen")
         store = TokenStore(args.songs)
         print(store.summary, file=sys.stderr)
         if store.encoding != encoding or vocabulary not in (None, store.vocabulary):
@@ -85,9 +101,14 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
     pieces = report.pieces
     if not isinstance(encoding, ArticleEncoding):  # which has no time that would need a grid
         moved = [quantise(piece, bend=True) for piece in pieces]
-        merged = sum(result.merged for result in moved)
-        if merged:
-            print(f"{merged} notes were merged on the grid", file=sys.stderr)
+        counts = {
+            "notes were merged on the grid": sum(result.merged for result in moved),
+            "moments were joined by the grid": sum(result.joined for result in moved),
+            "pieces without a beat were bent to it": sum(not r.has_beat for r in moved),
+        }
+        for what, number in counts.items():
+            if number:
+                print(f"{number:,} {what}", file=sys.stderr)
         pieces = [result.piece for result in moved]
     if args.only:
         pieces = [p for p in pieces if any(fnmatch(p.name, pattern) for pattern in args.only)]
@@ -211,8 +232,11 @@ def compose(args: argparse.Namespace) -> None:
         finished = end is not None and len(new) < length
         tokens = loaded.vocabulary.decode([*prompt, *new]) + [EOS] * finished
         piece = loaded.encoding.decode(tokens, name=name)
-        write_midi(piece, args.out / f"{name}.mid")
+        if not len(piece):
+            print(f"{name}: the network wrote no note. Try another --seed", file=sys.stderr)
+            continue
         sound = audio(piece)
+        write_midi(piece, args.out / f"{name}.mid")
         sound.save(args.out / f"{name}.mp3")
         roll(piece).save(args.out / f"{name}.png")
         ending = "ended by itself" if finished else f"cut off after {length:,} tokens"
@@ -230,7 +254,6 @@ def compose(args: argparse.Namespace) -> None:
 
 def _prompt(text: str | None, loaded) -> np.ndarray:
     """Ids of a prompt: chords and notes with spaces between, or the beginning of a MIDI file."""
-    from pianolstm.encoding import ArticleEncoding
     from pianolstm.unknown import fill_unknown
 
     known, encoding = loaded.vocabulary, loaded.encoding
@@ -240,8 +263,6 @@ def _prompt(text: str | None, loaded) -> np.ndarray:
         chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
         return known.encode([chord])
     tokens = [token for token in encoding.encode(_given(text, encoding)) if token != EOS]
-    if isinstance(encoding, ArticleEncoding):
-        tokens = tokens[:MIDI_PROMPT]
     filled = fill_unknown(tokens, encoding, known)
     if filled.replaced:
         print(f"prompt: {filled}", file=sys.stderr)
@@ -256,17 +277,24 @@ def _given(text: str, encoding) -> Piece:
 
     if text.lower().endswith((".mid", ".midi", ".kar")):
         result = quantise(read_midi(text), bend=True)
-        piece = result.piece.bars(1, min(PROMPT_BARS, len(result.piece.bar_starts())))
-        print(f"prompt: the first {PROMPT_BARS} bars of {result}", file=sys.stderr)
-        return piece
+        begins = result.piece.notes["onset"][0]
+        first = int(np.searchsorted(result.piece.bar_starts(), begins, side="right"))
+        last = min(first + PROMPT_BARS - 1, len(result.piece.bar_starts()))
+        print(f"prompt: bars {first} to {last} of {result}", file=sys.stderr)
+        return result.piece.bars(first, last)
     if text.lower().endswith((".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")):
         raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
     if isinstance(encoding, ArticleEncoding):
-        return ArticleEncoding(voicing=True).decode(text.split())
+        chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
+        if chords != text.split():
+            print("prompt: durations and rests left out, which this network has not",
+                  file=sys.stderr)  # fmt: skip
+        return ArticleEncoding(voicing=True).decode(chords)
     tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
     rhythm = RhythmEncoding()
-    for token in tokens:
-        rhythm.pitches(token)  # names what cannot be read
+    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
+    if not pitches or not pitches[-1]:
+        print("prompt: a rest at its end is left out; the network decides", file=sys.stderr)
     return rhythm.decode(tokens)
 
 
@@ -315,6 +343,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = add(read)
     sub.add_argument("folder", type=Path, help="its subfolders are read too")
+    sub.add_argument("--flat", action="store_true", help="not its subfolders")
     sub.add_argument("--out", type=Path, required=True, help="the token store, a new folder")
     add_encoding(sub)
     grid_help = "divisions of a quarter that notes move to; none: leave them"

@@ -20,6 +20,7 @@ class Bigram:
 
     def __init__(self, train: Sequence[np.ndarray], vocabulary_size: int) -> None:
         V = vocabulary_size
+        train = [np.asarray(piece, dtype=np.int64) for piece in train]  # a pair may pass 2**31
         counts = np.bincount(np.concatenate(train), minlength=V) + 1.0
         self.unigram = counts / counts.sum()
         pairs = np.concatenate([piece[:-1] * V + piece[1:] for piece in train])
@@ -43,7 +44,7 @@ class Bigram:
         return [self._losses(piece) for piece in pieces]
 
     def _losses(self, piece: np.ndarray) -> np.ndarray:
-        first, second = piece[:-1], piece[1:]
+        first, second = piece[:-1].astype(np.int64), piece[1:].astype(np.int64)
         key = first * self.size + second
         place = np.minimum(np.searchsorted(self._pairs, key), len(self._pairs) - 1)
         count = np.where(self._pairs[place] == key, self._counts[place], 0)

@@ -42,7 +42,8 @@ def to_symusic(piece: Piece) -> symusic.Score:
 def write_midi(piece: Piece, path: str | Path) -> Path:
     """Write a MIDI file that `read_midi` reads back to an equal `Piece`.
 
-    Exact as long as no two notes of one pitch overlap on a track: a MIDI file cannot say which
+    Exact as long as every track has one program (that of its first note is written for all), and
+    no two notes of one pitch overlap on a track: a MIDI file cannot say which
     of them a note-off ends (`read_midi` then ends the one that began first).
     """
     path = Path(path)

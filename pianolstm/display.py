@@ -121,7 +121,8 @@ def _plain(text: str) -> str:
     A sign that no font of this machine holds becomes a question mark.
     """
     drawable = _fonts()[1]
-    shown = "".join(c if ord(c) in drawable else "?" for c in text if c.isprintable())
+    visible = (" " if c.isspace() else c for c in text if c.isprintable() or c.isspace())
+    shown = "".join(c if ord(c) in drawable else "?" for c in visible)
     return shown.replace("$", r"\$").lstrip("_") or " "
 
 
@@ -178,8 +179,8 @@ def misplaced_notes(piece: Piece, toolkit) -> int:
     """How many notes of the piece an engraving does not hold at their onset.
 
     Compares with verovio's own MIDI of what it engraved, pitch by pitch, to one of its ticks (120 a
-    quarter). 0 for the chorales and for what our networks write; music21 and verovio still disagree
-    about some triplets of freer piano music.
+    quarter). 0 for the chorales; music21 and verovio still disagree about some triplets and the
+    gaps between them.
     """
     engraved = symusic.Score.from_midi(base64.b64decode(toolkit.renderToMIDI()))
     found = np.array([(n.pitch, n.start) for track in engraved.tracks for n in track.notes])
@@ -249,6 +250,7 @@ class Sound:
     notes: int
     name: str
     whole: float  # seconds of the whole piece, of which this may be the beginning
+    is_cut: bool = False  # whether notes at its end were left out
 
     @property
     def source(self) -> str:
@@ -260,11 +262,6 @@ class Sound:
         return (
             f'<audio controls preload="metadata" aria-label="{label}" src="{self.source}"></audio>'
         )
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether this is only the beginning of the piece."""
-        return self.seconds < self.whole - 1
 
     def __repr__(self) -> str:
         cut = f", the beginning of {self.whole:,.0f} s" if self.is_cut else ""
@@ -292,7 +289,8 @@ def audio(piece: Piece, longest: float = LONGEST_SOUND) -> Sound:
     soundfile.write(buffer, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III",
                     compression_level=0.8, bitrate_mode="CONSTANT")  # fmt: skip
     seconds = len(samples) / SAMPLE_RATE
-    return Sound(buffer.getvalue(), seconds, len(heard), piece.name, piece.seconds)
+    cut = len(heard) < len(piece) or piece.seconds > longest + 3
+    return Sound(buffer.getvalue(), seconds, len(heard), piece.name, piece.seconds, cut)
 
 
 def describe(piece: Piece) -> str:

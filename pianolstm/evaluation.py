@@ -146,10 +146,12 @@ def note_likelihood(
 
     losses: nats of every token after `<bos>`, `<eos>` among them, one array a piece (from `nll` or
     `Bigram.losses`). An unknown token costs its `<unk>` and then, for each note it hides, ln 128
-    for the pitch and ln 48 for the duration: a uniform guess. (For a chord of n notes that is a
-    guess of an ordered list; over all chords it sums to at most 1 + 1/(2 · 48), so that an unknown
-    chord is charged at most 0.01 nats too little.) Raises ValueError for an encoding without
-    `<bos>`, whose first token nobody would pay for, and for losses that do not fit the pieces.
+    for the pitch and ln 48 for the duration: a uniform guess; an unknown rest costs ln 48. (The
+    guesses of all chords sum to 1.01 and those of rests to 1, so an unknown token is charged at
+    most ln 2.01 = 0.7 nats too little, in its favour.) What an encoding does not write at all, such
+    as how long a note is held beneath the next chord, it does not pay for: say so where you
+    compare. Raises ValueError for an encoding without `<bos>`, whose first token nobody would pay
+    for, and for losses that do not fit the pieces.
     """
     nats = np.zeros(len(pieces))
     for index, (piece, loss) in enumerate(zip(pieces, losses, strict=True)):

@@ -1,8 +1,8 @@
 """What pieces are like, in numbers that can be compared: human, generated, baseline.
 
-Every function takes a `Piece`; a set of pieces gets an interval from `bootstrap`. Times are in
-quarters. A statistic that a piece does not have (the last chord of nothing) is NaN, and `bootstrap`
-leaves such pieces out and counts them.
+Statistics take a `Piece`, or the matrix of its `part_lines`; a set of pieces gets an interval from
+`bootstrap`. Times are in quarters. A statistic that a piece does not have (the last chord of
+nothing) is NaN, and `bootstrap` leaves such pieces out and counts those that stay.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def bootstrap(
     """A statistic of one value (or one row of values) a piece, with its percentile interval.
 
     Pieces are drawn again with replacement; the interval holds the middle 95 % of the results
-    (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13). Raises ValueError
-    if no piece has a value.
+    (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13). Where all pieces
+    have the same value the interval has no width, which promises too much: of n pieces without an
+    event, up to 3/n may still be expected to have it. Raises ValueError if no piece has a value.
     """
     rows = np.asarray(values, dtype=float)
     if len(rows):
@@ -60,7 +61,8 @@ def bootstrap(
 
 def pooled(rows: np.ndarray) -> float:
     """Rows (events, occasions), one a piece → events per 1,000 occasions, all pieces together."""
-    return float(1000 * rows[:, 0].sum() / max(rows[:, 1].sum(), 1e-9))
+    occasions = rows[:, 1].sum()
+    return float(1000 * rows[:, 0].sum() / occasions) if occasions else np.nan
 
 
 # ---- time
@@ -100,10 +102,11 @@ def key_of(piece: Piece) -> tuple[int, str]:
     """Tonic (pitch class) and mode that fit the piece best.
 
     The durations of the twelve pitch classes are correlated with the 24 turned key profiles
-    (Krumhansl and Schmuckler; Krumhansl 1990, chapter 4). (−1, "none") for a piece without notes.
+    (Krumhansl and Schmuckler; Krumhansl 1990, chapter 4). (−1, "none") where nothing sounds, or all
+    twelve equally long.
     """
     weights = np.bincount(piece.notes["pitch"] % 12, weights=piece.notes["duration"], minlength=12)
-    if not weights.any():
+    if not weights.std():  # nothing sounds, or everything alike
         return -1, "none"
     candidates = {
         (tonic, mode): np.corrcoef(np.roll(profile, tonic), weights)[0, 1]
@@ -142,16 +145,25 @@ def ends_on_tonic_triad(piece: Piece) -> float:
 def ends_with_cadence(piece: Piece) -> float:
     """1 if the piece closes with dominant to tonic, else 0.
 
-    The last chord is a triad on the tonic, and what sounds just before it holds the fifth step and
-    the leading note, and besides them only the second step and the seventh of the chord (the
-    fourth step): an authentic cadence (Aldwell and Schachter, "Harmony and Voice Leading", unit 7).
+    An authentic cadence (Aldwell and Schachter, "Harmony and Voice Leading", unit 7): the last
+    chord is a triad on the tonic with the tonic in the bass; what sounds just before its bass note
+    has the fifth step in the bass and holds the leading note; besides these two there are only the
+    second and fourth step, and anticipated notes of the tonic triad. A final chord that is struck
+    twice, or reached through a suspension, is not recognised.
     """
     if (triad := ends_on_tonic_triad(piece)) != 1:
         return triad
     tonic, _ = key_of(piece)
-    last = int(piece.notes["onset"].max())
-    before = {int(p - tonic) % 12 for p in sounding(piece, last - 1)}
-    return float({7, 11} <= before <= {7, 11, 2, 5})
+    notes, last = piece.notes, int(piece.notes["onset"].max())
+    final = notes[(notes["onset"] + notes["duration"] > last)]
+    bass = final[np.argmin(final["pitch"])]
+    earlier = notes[notes["onset"] < bass["onset"]]
+    if not len(earlier):
+        return 0.0
+    ends = int((earlier["onset"] + earlier["duration"]).max())
+    before = (sounding(piece, min(int(bass["onset"]), ends) - 1) - tonic) % 12
+    in_root_position = (int(bass["pitch"]) - tonic) % 12 == 0 and before[0] == 7
+    return float(in_root_position and {7, 11} <= set(before.tolist()) <= {7, 11, 2, 5, 0, 3, 4})
 
 
 # ---- parts
@@ -162,7 +174,7 @@ def part_lines(piece: Piece) -> np.ndarray:
 
     A part is a track; of several notes at once the highest counts.
     """
-    parts = max(1, len(piece.track_names))
+    parts = max(1, len(piece.track_names), int(piece.notes["track"].max(initial=0)) + 1)
     moments = np.unique(piece.notes["onset"])
     lines = np.full((len(moments), parts), SILENT)
     for onset, length, pitch, _, _, track in piece.notes.tolist():
@@ -215,22 +227,30 @@ def shuffled_parts(pieces: Sequence[Piece], seed: int = 0) -> list[Piece]:
     """As many pieces, each with its parts taken from different pieces: parts that do not listen.
 
     All are moved to one tonic first (`key_of`, by at most six semitones), and each is as long as
-    the shortest that gave a part. What still fits together does so by the key alone.
+    the shortest that gave a part. What still fits together does so by the key alone. Raises
+    ValueError for fewer pieces than parts.
     """
-    generator = np.random.default_rng(seed)
+    parts = len(pieces[0].track_names)
+    if len(pieces) < parts or len({piece.ticks_per_quarter for piece in pieces}) > 1:
+        raise ValueError(
+            f"{len(pieces)} pieces for {parts} parts: give as many pieces at least, all with the "
+            "same ticks_per_quarter (`quantise` sees to that)"
+        )
     tonics = [key_of(piece)[0] for piece in pieces]
     home = [piece.transpose((6 - tonic) % 12 - 6) for piece, tonic in zip(pieces, tonics)]
-    parts = len(pieces[0].track_names)
-    orders = [generator.permutation(len(pieces)) for _ in range(parts)]
+    order = np.random.default_rng(seed).permutation(len(pieces))
     result = []
-    for index, sources in enumerate(zip(*orders)):
-        end = min(home[source].end for source in sources)
+    for index in range(len(pieces)):
+        sources = [home[order[(index + part) % len(order)]] for part in range(parts)]
+        end = min(source.end for source in sources)
         notes = np.concatenate(
-            [home[s].notes[home[s].notes["track"] == part] for part, s in enumerate(sources)]
+            [source.notes[source.notes["track"] == part] for part, source in enumerate(sources)]
         )
+        notes = notes[notes["onset"] < end]
+        notes["duration"] = np.minimum(notes["duration"], end - notes["onset"])
         result.append(
             Piece(
-                notes[notes["onset"] < end],
+                notes,
                 pieces[0].ticks_per_quarter,
                 track_names=pieces[0].track_names,
                 name=f"shuffled {index + 1}",

@@ -32,9 +32,9 @@ class NearestKnown:
 
     Nearest is, first, the smallest Jaccard distance between the sets of pitch classes, 1 − |A ∩ B|
     / |A ∪ B| (Jaccard 1912, "The Distribution of the Flora in the Alpine Zone"); among equals the
-    nearest register, as the mean absolute distance of highest, lowest and middle pitch; then the
-    nearest duration, as the logarithm of their ratio; then the first in the vocabulary. A rest has
-    no pitch classes and is nearest to other rests.
+    nearest register, as the mean absolute distance of highest, lowest and mean pitch; then the
+    nearest duration, as the logarithm of their ratio; then the first in the vocabulary. A rest is
+    replaced by a rest, a chord by a chord.
     """
 
     def __init__(self, encoding: Encoding, vocabulary: Vocabulary) -> None:
@@ -53,16 +53,19 @@ class NearestKnown:
         return classes, places, max(ticks, 1)
 
     def __call__(self, token: str) -> str | None:
-        """The nearest known token; None for a string that the encoding cannot read."""
+        """The nearest known token; None where nothing of its kind is known, or it has no notes."""
         if not any(self.encoding.notes_of(token)) or not self.known:
             return None
         classes, places, ticks = self._sketch(token)
+        same_kind = self.classes.any(axis=1) == classes.any()
+        if not same_kind.any():
+            return None
         together = (self.classes & classes).sum(axis=1)
         either = (self.classes | classes).sum(axis=1)
         jaccard = np.where(either > 0, 1 - together / np.maximum(either, 1), 0.0)
         register = np.abs(self.places - places).mean(axis=1)
         length = np.abs(np.log(self.ticks / ticks))
-        return self.known[np.lexsort((length, register, jaccard))[0]]
+        return self.known[np.lexsort((length, register, jaccard, ~same_kind))[0]]
 
 
 def fill_unknown(

@@ -107,3 +107,11 @@ def test_likelihood_of_a_note_refuses_what_would_not_be_paid_for():
         note_likelihood([np.zeros(1)], [piece], ArticleEncoding(), Vocabulary([]))
     with pytest.raises(ValueError, match="1 losses for 3 tokens; give one for each"):
         note_likelihood([np.zeros(1)], [piece], RhythmEncoding(), Vocabulary([]))
+
+
+def test_large_vocabularies_do_not_overflow():
+    """Ids of a token store have 32 bits; a pair of two large ones needs more."""
+    small, large = (np.array([1, top, 2, top + 1, 3], np.int32) for top in (6, 69_000))
+    one = Bigram([small] * 3, 70_000).losses([small])[0]
+    other = Bigram([large] * 3, 70_000).losses([large])[0]
+    assert other == pytest.approx(one)

@@ -66,11 +66,33 @@ def test_any_piece_on_the_grid_comes_back(notes, changes, encoding):
         assert Counter(encoding._bin(int(v)) for v in back.notes["velocity"]) == bins
 
 
-junk = ["<unk>", "junk", "pitch:200", "for:1/7", "metre:5", ":", "bar:0", "E4.G4:0.5"]
+strange = st.builds(
+    "{}:{}".format, st.sampled_from(["pitch", "for", "bar", "metre", "at", "C4", "rest"]), st.text()
+)
+junk = [
+    "pitch:²",
+    "metre:²/4",
+    "for:1e100000000",
+    "pitch:" + "1" * 5000,
+    "C4:1e400",
+    "rest:1e30",
+    "C" + "9" * 5000 + ":1",
+    "²",
+    "pitch:0060",
+    "metre:4//4",
+    "<unk>",
+    "junk",
+    "pitch:200",
+    "for:1/7",
+    "metre:5",
+    ":",
+    "bar:0",
+    "E4.G4:0.5",
+]
 anything = st.sampled_from(junk + EventEncoding(tracks=True).all_tokens())
 
 
-@given(st.lists(anything, max_size=60))
+@given(st.lists(anything | strange | st.text(), max_size=60))
 @settings(max_examples=300, deadline=None)
 def test_no_sequence_of_tokens_crashes_the_decoder(tokens):
     for encoding in (*KINDS, RhythmEncoding()):
@@ -135,7 +157,10 @@ def test_tokens_of_a_bar_can_be_read():
         ("bar:3 at:0 pitch:60 for:1 <eos>", "bars with another number"),
         ("metre:3/4 bar:1 at:3 pitch:60 for:1 <eos>", "places beyond the bar"),
         ("bar:1 at:2 at:1 pitch:60 for:1 <eos>", "places that go back"),
-        ("at:1 pitch:60 for:1 <eos>", "notes before the first bar"),
+        ("at:1 pitch:60 for:1 <eos>", "places before the first bar"),
+        ("pitch:60 for:1 bar:1 <eos>", "notes before the first bar"),
+        ("bar:1 at:0 more <eos>", "`more` without a time"),
+        ("metre:3/4 metre:4/4 bar:1 <eos>", "metres without a bar"),
         ("bar:1 more pitch:60 for:1 <eos>", "`more` without a time"),
         ("bar:1 at:0 pitch:60 for:0.51 <eos>", "unreadable tokens"),
         ("bar:1 at:0 pitch:128 for:1 <eos>", "unreadable tokens"),
@@ -203,3 +228,20 @@ def test_the_key_is_said_in_every_bar_and_moves_with_the_notes():
     assert encoding.decode(["bar:1", "major:C", "bar:2", "major:G", EOS]).repaired == {
         "other keys than the first": 1
     }
+
+
+@pytest.mark.parametrize("resolution", [1, 12, 64, 96, 384, 480, 960, 1024])
+def test_every_time_of_every_resolution_can_be_written_and_read(resolution):
+    encoding = EventEncoding(resolution=resolution)
+    for ticks in range(1, 4 * resolution + 1):
+        (token,) = encoding._time("for", ticks)
+        assert encoding.value(token) == ("for", ticks)
+        assert RhythmEncoding(resolution).pitches(f"C4:{token[4:]}") == ([60], ticks)
+
+
+def test_loudness_belongs_to_the_note_just_written():
+    encoding = EventEncoding(velocity_bins=32)
+    good = encoding.decode(["bar:1", "at:0", "pitch:60", "for:1", "loud:31", "<eos>"])
+    assert good.notes["velocity"][0] > 120 and not good.repaired
+    for wrong in ("bar:1 loud:31", "bar:1 at:0 pitch:60 for:1 loud:3 loud:31"):
+        assert encoding.decode(f"{wrong} <eos>".split()).repaired == {"loudness without a note": 1}

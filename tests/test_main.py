@@ -76,7 +76,7 @@ def test_compose_goes_on_from_a_midi_file(tmp_path, songs_folder, capsys):
     song = songs_folder / "bach_bwv269.mid"
     command = ["compose", "--length", "40", "--out", str(tmp_path), "--prompt", str(song)]
     assert main(command) == 0
-    assert "prompt: the first 2 bars of bach_bwv269" in capsys.readouterr().err
+    assert "prompt: bars 1 to 2 of bach_bwv269" in capsys.readouterr().err
     begun, given = (read_midi(path).bars(1, 2) for path in (tmp_path / "composition.mid", song))
     assert sorted(begun.notes["pitch"]) == sorted(given.notes["pitch"])
     assert np.array_equal(np.unique(begun.onsets), np.unique(given.onsets))
@@ -128,6 +128,8 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
         (["compose", "--pieces", "0"], "give at least 1 of each"),
         (["compose", "--name", "sub/x"], "give the folder with --out"),
+        (["compose", "--prompt", "C4:0.1"], "no chord with a duration in 1/12 quarter"),
+        (["train", "--encoding", "events", "--voicing"], "--voicing means nothing to --encoding"),
         (["compose", "--temperature", "0"], "must be above 0; 0.1 is very cautious"),
     ],
 )
@@ -136,3 +138,21 @@ def test_faults_of_the_user_are_one_line(command, message, tmp_path, monkeypatch
     assert main(command) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_compose_says_what_it_leaves_out_of_a_prompt(tmp_path, capsys, scale):
+    command = ["compose", "--length", "6", "--out", str(tmp_path), "--force", "--prompt"]
+    assert main([*command, "C4:1 rest:1"]) == 0
+    assert "a rest at its end is left out" in capsys.readouterr().err
+    assert main([*command, "C3.G3.E4:1 rest:1 D4", "--checkpoint", "note"]) == 0
+    assert "durations and rests left out" in capsys.readouterr().err
+    late = scale.from_quarters([(8, 1, 60), (9, 1, 64)])
+    assert main([*command, str(write_midi(late, tmp_path / "late.mid"))]) == 0
+    assert "prompt: bars 3 to 3" in capsys.readouterr().err
+
+
+def test_compose_goes_on_where_a_network_writes_nothing(tmp_path, capsys):
+    command = ["compose", "--length", "3", "--pieces", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    assert "the network wrote no note. Try another --seed" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -113,3 +113,27 @@ def test_shuffled_parts_come_from_different_pieces():
         assert part_lines(piece).shape == (8, 4)
         assert key_of(piece)[0] == 0  # all were moved to one tonic
     assert shuffled_parts(pieces, seed=3)[0] == mixed[0]
+
+
+def test_no_two_parts_of_a_shuffled_piece_come_from_one():
+    steps = [[0, 4, 7, 4], [0, 2, 4, 0], [0, 5, 9, 5], [0, 11, 7, 2], [0, 9, 5, 2], [0, 7, 0, 7]]
+    pieces = [parts(*([p + s for s in line] for p in (72, 67, 60, 48))) for line in steps]
+    for piece in shuffled_parts(pieces):
+        shapes = [tuple(np.diff(line) % 12) for line in part_lines(piece).T]
+        assert len(set(shapes)) == 4
+    short = parts([72], [67], [60], [48])
+    assert shuffled_parts([*pieces[:3], short])[0].end == short.end
+    with pytest.raises(ValueError, match="3 pieces for 4 parts"):
+        shuffled_parts(pieces[:3])
+
+
+def test_cadences_that_are_none():
+    six_four = [*SCALE, (8, 1, 55), (8, 1, 59), (9, 2, 55), (9, 2, 60), (9, 2, 64)]
+    assert ends_with_cadence(Piece.from_quarters(six_four)) == 0
+    anticipated = [(8, 1, p) for p in (43, 59, 65)] + [(8.5, 0.5, 72), *CADENCE[4:]]
+    assert ends_with_cadence(Piece.from_quarters(SCALE + anticipated)) == 1
+    moving = [*CADENCE[:4], (9, 2, 48), (9, 1, 65), (10, 1, 64), (9, 2, 67)]
+    assert ends_with_cadence(Piece.from_quarters(SCALE + moving)) == 1
+    assert np.isnan(bootstrap([(0, 0), (0, 0)], pooled).value)
+    cluster = Piece.from_quarters([(0, 1, 60 + i) for i in range(12)])
+    assert key_of(cluster) == (-1, "none")

@@ -25,6 +25,7 @@ def test_nearest_looks_at_durations_last_and_keeps_rests_apart():
     assert nearest("C4:3") == "C4:4"
     assert nearest("C4:0.25") == "C4:1"
     assert nearest("rest:3") == "rest:4"
+    assert NearestKnown(RhythmEncoding(), Vocabulary(["C4:1"]))("rest:1") is None
 
 
 def test_every_way_says_what_it_did():

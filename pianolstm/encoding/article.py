@@ -19,6 +19,7 @@ from pianolstm.encoding.base import HANDS, TokenError, pitch_number, shifted
 from pianolstm.piece import Piece, pitch_name
 
 LONGEST_HOLD = 2.0  # quarters
+PITCH_CLASSES = tuple(map(str, range(12)))
 
 
 @lru_cache(maxsize=4096)
@@ -109,7 +110,7 @@ class ArticleEncoding:
         Raises `TokenError` for a string that is neither a note nor a chord.
         """
         parts = token.split(".")
-        if all(part.isdigit() and int(part) < 12 for part in parts):
+        if all(part in PITCH_CLASSES for part in parts):
             return [MIDDLE_C + int(part) for part in parts]
         return [pitch_number(part) for part in parts]
 

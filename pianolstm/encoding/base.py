@@ -15,7 +15,8 @@ from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece
 
 BOS, EOS = "<bos>", "<eos>"  # the beginning and the end of a piece
 HANDS = ("Right hand", "Left hand")
-NOTE_NAME = re.compile(r"([A-G])(##?|--?|bb?|)(\d+|m1)")
+NOTE_NAME = re.compile(r"([A-G])(##?|--?|bb?|)(\d{1,2}|m1)", re.ASCII)
+TIME = re.compile(r"\d{1,6}(\.\d{1,12}|/\d{1,4})?", re.ASCII)
 RESOLUTION = 12  # ticks a quarter: holds sixteenths and triplet eighths
 
 
@@ -73,16 +74,15 @@ def quarters_text(ticks: int, resolution: int) -> str:
     """A time as people write it: "0.5" for a half quarter, "1/3" for a third."""
     time = Fraction(ticks, resolution)
     exact = time.denominator & (time.denominator - 1) == 0  # a power of two: decimals end
-    return f"{float(time):g}" if exact else str(time)
+    return repr(float(time)).removesuffix(".0") if exact else str(time)
 
 
 def ticks_of(text: str, resolution: int) -> int | None:
     """The inverse of `quarters_text`; None for text that is no time of this resolution."""
-    try:
-        ticks = Fraction(text) * resolution
-    except (ValueError, ZeroDivisionError):
+    if not TIME.fullmatch(text) or text.endswith("/0"):
         return None
-    return int(ticks) if ticks.denominator == 1 and ticks >= 0 else None
+    ticks = Fraction(text) * resolution
+    return int(ticks) if ticks.denominator == 1 else None
 
 
 def on_grid(piece: Piece, resolution: int) -> np.ndarray:

@@ -7,8 +7,8 @@
 down, each as its pitch (MIDI number) and how long it lasts. Without
 `metre`, `shift:x` moves on from one onset to the next instead. A time of more than four quarters is
 written with `more` (four quarters) in front: a half note is `for:2`, six quarters are `more for:2`.
-With `tracks` each note begins with its track, and a track's first note with its program; with
-`velocity_bins` each note ends with its loudness.
+With `tracks` each note begins with its track, and a track's first note with its program unless
+that is 0, the piano; with `velocity_bins` each note ends with its loudness.
 
 Positions in the bar follow REMI (Huang and Yang 2020, "Pop Music Transformer", section 3.2); time
 shifts follow Oore et al. 2018, "This Time with Feeling", section 3.
@@ -31,7 +31,6 @@ from pianolstm.encoding.base import (
     on_grid,
     quarters_text,
     shifted,
-    ticks_of,
 )
 from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece, key_name, key_sharps
 
@@ -151,7 +150,8 @@ class EventEncoding:
         * a bar is the next one, whatever its number; a place beyond its end is passed over;
         * the first key holds;
         * places may go back within a bar; `more` in front of anything but a time is passed over;
-        * a note before the first place stands at the beginning of its bar.
+        * a note before the first place stands at the beginning of its bar, or of the piece;
+        * loudness that does not follow a note is passed over; of two metres the last holds.
         """
         state = _Reader(self)
         for index, token in enumerate(tokens):
@@ -166,28 +166,9 @@ class EventEncoding:
             state.count("no end", 1)
         return state.piece(name)
 
-    @lru_cache(maxsize=65_536)  # noqa: B019  (encodings are few and live as long as the program)
     def value(self, token: str) -> tuple[str, int] | None:
         """(kind, number) of a token, times in ticks; None for what is no token of ours."""
-        kind, _, text = token.partition(":")
-        if token == MORE:
-            return MORE, 0
-        if kind in ("at", "for", "shift"):
-            ticks = ticks_of(text, self.resolution)
-            longest = LONGEST * self.resolution
-            fits = ticks is not None and (ticks < longest if kind == "at" else 0 < ticks <= longest)
-            used = kind == "for" or (kind == "at") == self.metre
-            return (kind, ticks) if fits and used else None
-        if kind == "metre" and self.metre:
-            metre = tuple(int(part) for part in text.split("/") if part.isdigit())
-            return (kind, METRES.index(metre)) if metre in METRES else None
-        if kind in MODES and self.metre:
-            known = text in PITCH_CLASS_NAMES
-            return (kind, PITCH_CLASS_NAMES.index(text)) if known else None
-        limits = {"pitch": 128, "bar": BARS + 1 if self.metre else 0, "loud": self.velocity_bins}
-        limits |= {"track": TRACKS, "program": 128} if self.tracks else {}
-        fits = text.isdigit() and kind in limits and (kind == "bar") <= int(text) < limits[kind]
-        return (kind, int(text)) if fits else None
+        return _values(self).get(token)
 
     # ---- the rest of the interface
 
@@ -200,19 +181,7 @@ class EventEncoding:
 
     def all_tokens(self) -> list[str]:
         """Every token there is: for such a vocabulary no note is unknown."""
-        longest = LONGEST * self.resolution
-        kinds = ["for", "at" if self.metre else "shift"]
-        tokens = [BOS, EOS, MORE, *(f"pitch:{p}" for p in range(128))]
-        for kind in kinds:
-            ticks = range(longest) if kind == "at" else range(1, longest + 1)
-            tokens += [f"{kind}:{quarters_text(t, self.resolution)}" for t in ticks]
-        if self.metre:
-            tokens += [f"bar:{n}" for n in range(1, BARS + 1)]
-            tokens += [f"metre:{beats}/{unit}" for beats, unit in METRES]
-            tokens += [f"{mode}:{tonic}" for mode in MODES for tonic in PITCH_CLASS_NAMES]
-        if self.tracks:
-            tokens += [f"track:{t}" for t in range(TRACKS)] + [f"program:{p}" for p in range(128)]
-        return tokens + [f"loud:{b}" for b in range(self.velocity_bins)]
+        return [BOS, EOS, *_values(self)]
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A pitch is made of its pitch class and its octave, a time of its place in the quarter.
@@ -234,13 +203,31 @@ class EventEncoding:
         return ([number] if kind == "pitch" else []), (number if kind == "for" else 0)
 
     def hides(self, token: str) -> tuple[int, int]:
-        """Nothing: with `all_tokens` as vocabulary no token of a piece is unknown."""
+        """A pitch is a note, a duration a duration. (With `all_tokens` nothing is unknown.)"""
         kind, _ = self.value(token) or (None, 0)
         return int(kind == "pitch"), int(kind == "for")
 
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
         return {"encoding": type(self).__name__, **asdict(self)}
+
+
+@lru_cache(maxsize=64)
+def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
+    """Every token of an encoding but `<bos>` and `<eos>` → (kind, number)."""
+    longest, resolution = LONGEST * encoding.resolution, encoding.resolution
+    values = {MORE: (MORE, 0)} | {f"pitch:{p}": ("pitch", p) for p in range(128)}
+    for kind in ("for", "at" if encoding.metre else "shift"):
+        for ticks in range(longest) if kind == "at" else range(1, longest + 1):
+            values[f"{kind}:{quarters_text(ticks, resolution)}"] = (kind, ticks)
+    if encoding.metre:
+        values |= {f"bar:{n}": ("bar", n) for n in range(1, BARS + 1)}
+        values |= {f"metre:{b}/{u}": ("metre", i) for i, (b, u) in enumerate(METRES)}
+        values |= {f"{m}:{t}": (m, i) for m in MODES for i, t in enumerate(PITCH_CLASS_NAMES)}
+    if encoding.tracks:
+        values |= {f"track:{t}": ("track", t) for t in range(TRACKS)}
+        values |= {f"program:{p}": ("program", p) for p in range(128)}
+    return values | {f"loud:{b}": ("loud", b) for b in range(encoding.velocity_bins)}
 
 
 def key_token(sharps: int, minor: bool) -> str:
@@ -276,6 +263,7 @@ class _Reader:
         self.programs = [0] * TRACKS
         self.key: str | None = None
         self.pitch: int | None = None  # waits for its duration
+        self.just_ended = False  # the token before this one completed a note
 
     def count(self, what: str, number: int) -> None:
         self.mended[what] += int(number)
@@ -286,21 +274,27 @@ class _Reader:
             self.count("unreadable tokens", 1)
             return
         kind, number = found
+        just_ended, self.just_ended = self.just_ended, kind == "for" and self.pitch is not None
         if kind == MORE:
-            self.more += LONGEST * self.encoding.resolution
+            self.more += 1
             return
         if kind in ("at", "for", "shift"):
-            number += self.more
+            number += self.more * LONGEST * self.encoding.resolution
         else:
-            self.count("`more` without a time", self.more > 0)
+            self.count("`more` without a time", self.more)
         self.more = 0
+        if kind == "loud" and not just_ended:
+            self.count("loudness without a note", 1)
+            return
         if self.pitch is not None and kind != "for":
             self.count("pitches without a duration", 1)
             self.pitch = None
         getattr(self, f"_{kind}")(number)
 
     def _metre(self, number: int) -> None:
-        self.metres.append((self.bar[1] if self.bar else 0, *METRES[number]))
+        start = self.bar[1] if self.bar else 0
+        self.count("metres without a bar", bool(self.metres) and self.metres[-1][0] == start)
+        self.metres.append((start, *METRES[number]))
 
     def _bar(self, number: int) -> None:
         start = self.bar[1] if self.bar else 0
@@ -324,7 +318,7 @@ class _Reader:
     def _at(self, number: int) -> None:
         if self.bar is None:
             self._bar(1)
-            self.count("notes before the first bar", 1)
+            self.count("places before the first bar", 1)
         start, end = self.bar
         if start + number >= end:
             self.count("places beyond the bar", 1)
@@ -348,16 +342,18 @@ class _Reader:
         if self.pitch is None:
             self.count("durations without a pitch", 1)
             return
+        if self.encoding.metre and self.bar is None:
+            self.count("notes before the first bar", 1)
         program = self.programs[self.track]
         self.notes.append([self.time, number, self.pitch, 80, program, self.track])
         self.pitch = None
 
     def _loud(self, number: int) -> None:
-        if self.notes:
-            self.notes[-1][3] = self.encoding._velocity(number)
+        self.notes[-1][3] = self.encoding._velocity(number)
 
     def piece(self, name: str) -> Piece:
         self.count("pitches without a duration", self.pitch is not None)
+        self.count("`more` without a time", self.more)
         # The last metre of a moment holds
         metres = tuple((t, *m) for t, m in {t: m for t, *m in self.metres}.items())
         fields = {"key": self.key} | ({"time_signatures": metres} if metres else {})

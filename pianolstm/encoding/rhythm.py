@@ -38,6 +38,10 @@ class RhythmEncoding:
 
     resolution: int = RESOLUTION  # ticks a quarter that times are multiples of
 
+    def __post_init__(self) -> None:
+        if self.resolution < 1:
+            raise ValueError(f"{self}: resolution, in ticks a quarter, must be at least 1")
+
     def encode(self, piece: Piece) -> list[str]:
         """Tokens of a piece on the grid (`quantise`); raises ValueError for any other."""
         notes = on_grid(piece, self.resolution)
@@ -59,7 +63,10 @@ class RhythmEncoding:
         notes, _, time = token.rpartition(":")
         ticks = ticks_of(time, self.resolution)
         if not notes or not ticks:
-            raise TokenError(f"{token!r} is no chord with a duration, such as 'E4.G4:0.5'")
+            raise TokenError(
+                f"{token!r} is no chord with a duration in 1/{self.resolution} quarter, such as "
+                "'E4.G4:0.5' or 'E4:1/3'"
+            )
         return ([] if notes == REST else [pitch_number(n) for n in notes.split(".")]), ticks
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
@@ -79,6 +86,8 @@ class RhythmEncoding:
                 continue
             rows.extend((time, ticks, pitch, VELOCITY) for pitch in pitches)
             time += ticks
+        else:
+            mended["no end"] += 1
         return built(rows, self.resolution, name, mended)
 
     def transpose(self, token: str, semitones: int) -> str:
