@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pianolstm.encoding import BOS, EOS, EventEncoding, RhythmEncoding, encoding_from_dict
 from pianolstm.encoding.events import METRES
 from pianolstm.parsing import MidiParseError, find_midi_files, read_midi
-from pianolstm.piece import NOTE_DTYPE, Piece, key_name
+from pianolstm.piece import NOTE_DTYPE, Piece, key_name, key_sharps
 from pianolstm.quantisation import quantise
 from pianolstm.vocabulary import Vocabulary
 
@@ -20,6 +20,7 @@ KINDS = [
     EventEncoding(metre=False),
     EventEncoding(tracks=True, velocity_bins=32),
     EventEncoding(resolution=480, metre=False, velocity_bins=127, tracks=True),
+    EventEncoding(home=True),
 ]
 rows = st.tuples(
     st.integers(0, 400),  # onset
@@ -52,7 +53,10 @@ def test_any_piece_on_the_grid_comes_back(notes, changes, encoding):
     # One program for each track: a file of ours has no other
     notes = [(*note[:4], (note[4] * 0 + note[5] * 7) % 128, note[5]) for note in notes]
     signatures = tuple(sorted({tick: (tick, b, u) for tick, b, u in changes}.values()))
-    piece = Piece(np.array(notes, NOTE_DTYPE), encoding.resolution, time_signatures=signatures)
+    key = key_name(len(notes) % 12 - 5, minor=len(changes) > 1)
+    piece = Piece(
+        np.array(notes, NOTE_DTYPE), encoding.resolution, time_signatures=signatures, key=key
+    )
     tokens = encoding.encode(piece)
     assert tokens[0] == BOS and tokens[-1] == EOS
     assert set(tokens) <= set(encoding.all_tokens())
@@ -104,7 +108,7 @@ def test_no_sequence_of_tokens_crashes_the_decoder(tokens):
 
 
 def test_every_note_of_every_song_comes_back(song_pieces):
-    exact, gridded = EventEncoding(resolution=480), EventEncoding()
+    exact, gridded = EventEncoding(resolution=480), EventEncoding(home=True)
     total = 0
     for piece in song_pieces:
         assert content(exact.decode(exact.encode(piece))) == content(piece)
@@ -245,3 +249,28 @@ def test_loudness_belongs_to_the_note_just_written():
     assert good.notes["velocity"][0] > 120 and not good.repaired
     for wrong in ("bar:1 loud:31", "bar:1 at:0 pitch:60 for:1 loud:3 loud:31"):
         assert encoding.decode(f"{wrong} <eos>".split()).repaired == {"loudness without a note": 1}
+
+
+def test_at_home_every_key_is_written_alike():
+    encoding = EventEncoding(home=True)
+    rows = [(0, 1, 60), (1, 1, 64), (2, 1, 67), (3, 1, 72)]
+    pieces = [
+        replace(Piece.from_quarters([(t, d, p + move) for t, d, p in rows]), key=key_name(n, False))
+        for n in range(-5, 7)
+        for move in [(7 * n + 6) % 12 - 6]
+    ]
+    written = {
+        tuple(t for t in encoding.encode(piece) if not t.startswith("major:")) for piece in pieces
+    }
+    assert len(written) == 1
+    for piece in pieces:
+        tokens = encoding.encode(piece)
+        assert content(encoding.decode(tokens)) == content(piece)
+        up = encoding.decode([encoding.transpose(token, 2) for token in tokens])
+        assert up.key == key_name((key_sharps(piece.key)[0] + 2 + 5) % 12 - 5, False)
+        moved = (up.notes["pitch"].astype(int) - piece.notes["pitch"]) % 12
+        assert set(moved.tolist()) == {2}
+    wild = encoding.decode(["bar:1", "major:F#", "at:0", "pitch:-5", "for:1", EOS])
+    assert wild.repaired == {"pitches out of range": 1}
+    with pytest.raises(ValueError, match="home needs metre=True"):
+        EventEncoding(home=True, metre=False).encode(pieces[0])

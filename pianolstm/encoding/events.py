@@ -10,6 +10,9 @@ written with `more` (four quarters) in front: a half note is `for:2`, six quarte
 With `tracks` each note begins with its track, and a track's first note with its program unless
 that is 0, the piano; with `velocity_bins` each note ends with its loudness.
 
+With `home` all pieces are written as if they stood in C major or A minor, and the key says how far
+they are from there: what ends a piece in one key then looks the same in every other.
+
 Positions in the bar follow REMI (Huang and Yang 2020, "Pop Music Transformer", section 3.2); time
 shifts follow Oore et al. 2018, "This Time with Feeling", section 3.
 """
@@ -58,6 +61,9 @@ class EventEncoding:
     metre: bool = True  # bars and places in them; without it, shifts from onset to onset
     tracks: bool = False  # a note names its track, a track its program
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
+    home: bool = (
+        False  # write pitches as they would be in C major or A minor; the key says the rest
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
@@ -73,7 +79,10 @@ class EventEncoding:
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
                 f"for {TRACKS}. Read it with fewer instruments, or encode without tracks"
             )
+        if self.home and not self.metre:
+            raise ValueError("home needs metre=True: the key is written in the bars")
         high_first = -notes["pitch"].astype(int)
+        home = home_shift(piece.key) if self.home and piece.key else 0
         track = notes["track"] if self.tracks else np.zeros(len(notes))
         order = np.lexsort((-notes["duration"], high_first, track, notes["onset"]))
         tokens, time, programs = [BOS], 0, [0] * TRACKS
@@ -93,7 +102,7 @@ class EventEncoding:
                 if programs[track] != program:
                     tokens.append(f"program:{program}")
                     programs[track] = program
-            tokens.append(f"pitch:{pitch}")
+            tokens.append(f"pitch:{pitch - home}")
             tokens.extend(self._time("for", length))
             if self.velocity_bins:
                 tokens.append(f"loud:{self._bin(velocity)}")
@@ -149,6 +158,7 @@ class EventEncoding:
         * a pitch without a duration, or a duration without a pitch, is passed over;
         * a bar is the next one, whatever its number; a place beyond its end is passed over;
         * the first key holds;
+        * a pitch that the key moves out of 0 to 127 is passed over;
         * places may go back within a bar; `more` in front of anything but a time is passed over;
         * a note before the first place stands at the beginning of its bar, or of the piece;
         * loudness that does not follow a note is passed over; of two metres the last holds.
@@ -173,9 +183,13 @@ class EventEncoding:
     # ---- the rest of the interface
 
     def transpose(self, token: str, semitones: int) -> str:
-        """The same token; a pitch or a key comes back `semitones` higher."""
+        """The same token; a pitch or a key comes back `semitones` higher.
+
+        With `home` the key alone moves, up or down by what is nearer to C: the piece may end up an
+        octave away.
+        """
         kind, number = self.value(token) or (None, 0)
-        if kind == "pitch":
+        if kind == "pitch" and not self.home:
             return f"pitch:{shifted(number, semitones)}"
         return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}" if kind in MODES else token
 
@@ -192,7 +206,7 @@ class EventEncoding:
         for row, token in zip(result, tokens):
             kind, number = self.value(token) or (None, 0)
             if kind == "pitch":
-                row[[number % 12, 12 + number // 12]] = 1.0
+                row[[number % 12, 12 + min(max(number // 12, 0), 10)]] = 1.0
             elif kind in ("at", "for", "shift"):
                 row[23 + number % self.resolution] = 1.0
         return result
@@ -216,7 +230,8 @@ class EventEncoding:
 def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
     """Every token of an encoding but `<bos>` and `<eos>` → (kind, number)."""
     longest, resolution = LONGEST * encoding.resolution, encoding.resolution
-    values = {MORE: (MORE, 0)} | {f"pitch:{p}": ("pitch", p) for p in range(128)}
+    pitches = range(-5, 134) if encoding.home else range(128)
+    values = {MORE: (MORE, 0)} | {f"pitch:{p}": ("pitch", p) for p in pitches}
     for kind in ("for", "at" if encoding.metre else "shift"):
         for ticks in range(longest) if kind == "at" else range(1, longest + 1):
             values[f"{kind}:{quarters_text(ticks, resolution)}"] = (kind, ticks)
@@ -228,6 +243,12 @@ def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
         values |= {f"track:{t}": ("track", t) for t in range(TRACKS)}
         values |= {f"program:{p}": ("program", p) for p in range(128)}
     return values | {f"loud:{b}": ("loud", b) for b in range(encoding.velocity_bins)}
+
+
+def home_shift(key: str) -> int:
+    """Semitones from C major or A minor up to a key, −6 to 5: 2 for "D major" and "B minor"."""
+    sharps, _ = key_sharps(key)
+    return (7 * sharps + 6) % 12 - 6
 
 
 def key_token(sharps: int, minor: bool) -> str:
@@ -358,6 +379,12 @@ class _Reader:
         metres = tuple((t, *m) for t, m in {t: m for t, *m in self.metres}.items())
         fields = {"key": self.key} | ({"time_signatures": metres} if metres else {})
         resolution = self.encoding.resolution
+        if self.encoding.home and self.key:
+            for note in self.notes:
+                note[2] += home_shift(self.key)
+        fits = [0 <= note[2] <= 127 for note in self.notes]
+        self.count("pitches out of range", fits.count(False))
+        self.notes = [note for note, fit in zip(self.notes, fits) if fit]
         if not self.encoding.tracks:
             rows = (note[:4] for note in self.notes)
             return built(rows, resolution, name, self.mended, **fields)
