@@ -58,6 +58,7 @@ def _encoding(args: argparse.Namespace):
     wrong = {
         "--voicing": args.voicing and args.encoding != "article",
         "--tracks": args.tracks and args.encoding != "events",
+        "--home": args.home and args.encoding != "events",
         "--at-least": getattr(args, "at_least", 1) > 1 and args.encoding == "events",
     }
     for name, given in wrong.items():
@@ -66,7 +67,7 @@ def _encoding(args: argparse.Namespace):
     return {
         "article": ArticleEncoding(voicing=args.voicing),
         "rhythm": RhythmEncoding(),
-        "events": EventEncoding(tracks=args.tracks),
+        "events": EventEncoding(tracks=args.tracks, home=args.home),
     }[args.encoding]
 
 
@@ -340,6 +341,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--encoding", choices=choices, default="article", help=encoding_help)
         sub.add_argument("--voicing", action="store_true", help="article: keep chords' octaves")
         sub.add_argument("--tracks", action="store_true", help="events: name instrument and track")
+        home_help = "events: write every piece as if in C major or A minor"
+        sub.add_argument("--home", action="store_true", help=home_help)
 
     sub = add(read)
     sub.add_argument("folder", type=Path, help="its subfolders are read too")

@@ -61,9 +61,7 @@ class EventEncoding:
     metre: bool = True  # bars and places in them; without it, shifts from onset to onset
     tracks: bool = False  # a note names its track, a track its program
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
-    home: bool = (
-        False  # write pitches as they would be in C major or A minor; the key says the rest
-    )
+    home: bool = False  # pitches as in C major or A minor; the key says the rest
 
     def __post_init__(self) -> None:
         if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
