@@ -10,8 +10,8 @@ written with `more` (four quarters) in front: a half note is `for:2`, six quarte
 With `tracks` each note begins with its track, and a track's first note with its program unless
 that is 0, the piano; with `velocity_bins` each note ends with its loudness.
 
-With `home` all pieces are written as if they stood in C major or A minor, and the key says how far
-they are from there: what ends a piece in one key then looks the same in every other.
+With `home` all pieces are written as if they stood in C major or A minor, and the key, said once,
+tells how far they are from there: what ends a piece in one key looks the same in every other.
 
 Positions in the bar follow REMI (Huang and Yang 2020, "Pop Music Transformer", section 3.2); time
 shifts follow Oore et al. 2018, "This Time with Feeling", section 3.
@@ -120,7 +120,7 @@ class EventEncoding:
             number, metre = number + 1, wanted
             end = start + self._bar_ticks(*metre)
             yield start, end, [*header, f"bar:{min(number, BARS)}", *key]
-            start = end
+            start, key = end, [] if self.home else key  # at home nothing depends on it
 
     def _bar_ticks(self, beats: int, unit: int) -> int:
         return max(1, self.resolution * 4 * beats // unit)
