@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -101,18 +101,6 @@ def on_grid(piece: Piece, resolution: int) -> np.ndarray:
             )
         notes[field] = scaled // tpq
     return notes
-
-
-def as_chords(notes: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Notes (sorted by onset) as chords: (onset, length, indices of its notes).
-
-    A chord is as long as its longest note, or until the next chord begins.
-    """
-    starts, first = np.unique(notes["onset"], return_index=True)
-    groups = np.split(np.arange(len(notes)), first[1:])
-    for onset, after, group in zip(starts, [*starts[1:], None], groups):
-        length = notes["duration"][group].max()
-        yield int(onset), int(length if after is None else min(length, after - onset)), group
 
 
 def built(

@@ -8,7 +8,7 @@ the next chord begins. A note that would sound on beneath the next chord is cut 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ from pianolstm.encoding.base import (
     EOS,
     RESOLUTION,
     TokenError,
-    as_chords,
     built,
     on_grid,
     pitch_number,
@@ -30,6 +29,18 @@ from pianolstm.piece import Piece, pitch_name
 
 REST = "rest"
 VELOCITY = 80
+
+
+def as_chords(notes: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Notes (sorted by onset) as chords: (onset, length, indices of its notes).
+
+    A chord is as long as its longest note, or until the next chord begins.
+    """
+    starts, first = np.unique(notes["onset"], return_index=True)
+    groups = np.split(np.arange(len(notes)), first[1:])
+    for onset, after, group in zip(starts, [*starts[1:], None], groups):
+        length = notes["duration"][group].max()
+        yield int(onset), int(length if after is None else min(length, after - onset)), group
 
 
 @dataclass(frozen=True)
