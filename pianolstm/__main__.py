@@ -13,11 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pianolstm.encoding import BOS, EOS
-from pianolstm.piece import Piece, listed
+from pianolstm.piece import listed
 from pianolstm.quantisation import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
-PROMPT_BARS = 2  # bars that `compose` takes from a MIDI file
 ARTICLE_LENGTH = 120  # chords, about 40 seconds
 SHIPPED = ("events", "rhythm", "ensemble", "voicing", "note", "article")
 LONGEST_PIECE = 6000  # tokens, for a network that ends by itself
@@ -131,7 +130,7 @@ def train(args: argparse.Namespace) -> None:
     data = _dataset(args, encoding)
     article = args.network == "article"
     config = article_config() if article else TrainConfig()
-    for name in ("epochs", "steps", "batch", "learning_rate", "seconds", "seed"):
+    for name in ("epochs", "steps", "batch", "learning_rate", "seconds", "seed", "transpose_until"):
         if getattr(args, name) is not None:
             config = replace(config, **{name: getattr(args, name)})
     hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig().hidden))
@@ -161,7 +160,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     from pianolstm import evaluation as ev
-    from pianolstm.baselines import Bigram
+    from pianolstm.baselines import fitted_bigram
     from pianolstm.checkpoint import load_checkpoint, shipped
 
     checkpoints = {
@@ -185,7 +184,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(everything, held_out, V):8.3f}")
-    line("bigram", Bigram(everything, V).losses(held_out))
+    line("bigram", fitted_bigram(data).losses(held_out))
     before = np.concatenate(data.train_own_key)
     for name, checkpoint in tqdm(checkpoints.items(), "evaluate", unit="network", disable=None):
         if checkpoint.vocabulary != data.vocabulary:
@@ -201,6 +200,7 @@ def compose(args: argparse.Namespace) -> None:
     from pianolstm.decoding import write_midi
     from pianolstm.display import audio, roll
     from pianolstm.generation import generate
+    from pianolstm.prompt import read_prompt
 
     if args.pieces < 1 or (args.length is not None and args.length < 1):
         raise ValueError(f"--pieces {args.pieces} --length {args.length}: give at least 1 of each")
@@ -222,7 +222,9 @@ def compose(args: argparse.Namespace) -> None:
         )
     checkpoint = args.checkpoint
     loaded = load_checkpoint(checkpoint) if Path(checkpoint).suffix else shipped(checkpoint)
-    prompt = _prompt(args.prompt, loaded)
+    prompt, notices = read_prompt(args.prompt, loaded)
+    for notice in notices:
+        print(f"prompt: {notice}", file=sys.stderr)
     seeds = [args.seed + i for i in range(args.pieces)]
     end = loaded.vocabulary.ids.get(EOS)
     length = args.length or (LONGEST_PIECE if end else ARTICLE_LENGTH)
@@ -251,52 +253,6 @@ def compose(args: argparse.Namespace) -> None:
         mended = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}
         if mended:
             print(f"mended in {name}: {', '.join(listed(mended))}", file=sys.stderr)
-
-
-def _prompt(text: str | None, loaded) -> np.ndarray:
-    """Ids of a prompt: chords and notes with spaces between, or the beginning of a MIDI file."""
-    from pianolstm.unknown import fill_unknown
-
-    known, encoding = loaded.vocabulary, loaded.encoding
-    if text is None and BOS in known:
-        return known.encode([BOS])
-    if text is None:  # a G major chord in the network's own words, or the first that it knows
-        chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
-        return known.encode([chord])
-    tokens = [token for token in encoding.encode(_given(text, encoding)) if token != EOS]
-    filled = fill_unknown(tokens, encoding, known)
-    if filled.replaced:
-        print(f"prompt: {filled}", file=sys.stderr)
-    return known.encode(filled.tokens, strict=True)
-
-
-def _given(text: str, encoding) -> Piece:
-    """The piece that a prompt describes."""
-    from pianolstm.encoding import ArticleEncoding, RhythmEncoding
-    from pianolstm.parsing import read_midi
-    from pianolstm.quantisation import quantise
-
-    if text.lower().endswith((".mid", ".midi", ".kar")):
-        result = quantise(read_midi(text), bend=True)
-        begins = result.piece.notes["onset"][0]
-        first = int(np.searchsorted(result.piece.bar_starts(), begins, side="right"))
-        last = min(first + PROMPT_BARS - 1, len(result.piece.bar_starts()))
-        print(f"prompt: bars {first} to {last} of {result}", file=sys.stderr)
-        return result.piece.bars(first, last)
-    if text.lower().endswith((".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")):
-        raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
-    if isinstance(encoding, ArticleEncoding):
-        chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
-        if chords != text.split():
-            print("prompt: durations and rests left out, which this network has not",
-                  file=sys.stderr)  # fmt: skip
-        return ArticleEncoding(voicing=True).decode(chords)
-    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-    rhythm = RhythmEncoding()
-    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
-    if not pitches or not pitches[-1]:
-        print("prompt: a rest at its end is left out; the network decides", file=sys.stderr)
-    return rhythm.decode(tokens)
 
 
 def page(args: argparse.Namespace) -> None:
@@ -370,6 +326,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", type=int, help="length of a window or of a chunk, in tokens")
     sub.add_argument("--batch", type=int)
     sub.add_argument("--learning-rate", type=float)
+    until_help = "share of the run after which pieces stay in their own keys"
+    sub.add_argument("--transpose-until", type=float, help=until_help)
     sub.add_argument("--seconds", type=float, help="stop after so long")
     sub.add_argument("--seed", type=int)
     sub.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder of the run")

@@ -34,6 +34,7 @@ class TrainConfig:
     weight_decay: float = 0.03
     clip: float = 1.0  # largest gradient norm; 0 = off
     transpose: bool = True  # a new random key for each piece in each epoch
+    transpose_until: float = 1.0  # share of the run after which pieces stay in their own keys
     keep_improvements: bool = False  # the article's checkpoint whenever the training loss improves
     seconds: float | None = None  # stop early after so long
     seed: int = 0
@@ -121,7 +122,9 @@ def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> C
             "load_checkpoint(path).vocabulary, or train anew with yours"
         )
     encoding = encoding_from_dict(header["encoding"])
-    model = build_model(model_config_of(header), encoding.features(own.tokens))
+    model = build_model(
+        model_config_of(header), encoding.features(own.tokens), encoding.grammar(own.tokens)
+    )
     weights = {k: v.float() for k, v in tensors.items() if not k.startswith("resume.")}
     model.load_state_dict(weights)
     train_config = TrainConfig(**header["train"])

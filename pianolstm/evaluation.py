@@ -17,6 +17,7 @@ from pianolstm.dataset import windows
 from pianolstm.encoding import BOS, Encoding
 from pianolstm.model import RecurrentNetwork
 from pianolstm.piece import Piece
+from pianolstm.statistics import Interval, bootstrap, ratio
 from pianolstm.vocabulary import UNK_ID, Vocabulary
 
 
@@ -130,7 +131,17 @@ class NoteLikelihood:
     @property
     def mean(self) -> float:
         """Nats a note, pooled over all pieces."""
-        return float(self.nats.sum() / self.notes.sum())
+        return self.interval().value
+
+    def interval(self) -> Interval:
+        """Nats a note, pooled over all pieces, with a 95 % interval over pieces."""
+        return bootstrap(np.column_stack([self.nats, self.notes]), ratio)
+
+    def __sub__(self, other: NoteLikelihood) -> NoteLikelihood:
+        """What the same pieces cost more here than there, piece by piece."""
+        if not np.array_equal(self.notes, other.notes):
+            raise ValueError("likelihoods of different pieces; compare them on the same")
+        return NoteLikelihood(self.nats - other.nats, self.notes)
 
 
 DURATIONS = 48  # lengths that a hidden note may have: up to a whole note, in twelfths of a quarter

@@ -28,6 +28,8 @@ class ModelConfig:
     hidden: tuple[int, ...] = (384,)  # H of each layer
     dropout: float = 0.5
     shared: bool = False  # NoteLSTM: tokens share the vectors of the features they are made of
+    locked: bool = False  # NoteLSTM: dropout drops the same units at all steps of a chunk
+    weight_drop: float = 0.0  # NoteLSTM: share of the recurrent weights dropped in each chunk
 
 
 class RecurrentNetwork(nn.Module):
@@ -36,6 +38,7 @@ class RecurrentNetwork(nn.Module):
     def __init__(self, config: ModelConfig, input_size: int) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("forbidden", None, persistent=False)  # (V, V), see `build_model`
         sizes = [input_size, *config.hidden]
         self.layers = nn.ModuleList(
             nn.LSTM(i, h, batch_first=True) for i, h in itertools.pairwise(sizes)
@@ -65,16 +68,28 @@ class RecurrentNetwork(nn.Module):
         x, new_state = self.embed(ids), []
         for depth, layer in enumerate(self.layers):
             h, c = state[depth] if state else self.zero_state(len(ids))[depth]
-            x, (h, c) = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
+            x, (h, c) = self.run_layer(layer, x, (h.unsqueeze(0), c.unsqueeze(0)))
             new_state.append((h.squeeze(0), c.squeeze(0)))
             if depth + 1 < len(self.layers):
                 x = self.dropout(x)
         return x, new_state
 
+    def run_layer(self, layer: nn.LSTM, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
+        """One layer over all steps: x (B, T, ·) and its state → (B, T, H) and the state after."""
+        return layer(x, state)
+
     def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """Ids (B, T) → logits for the token after each step (B, T, V), and the state."""
         x, state = self.hidden_states(ids, state)
-        return self.head(x), state
+        return self.only_allowed(self.head(x), ids), state
+
+    def only_allowed(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Logits (…, V), minus infinity where the encoding's grammar forbids a token after ids."""
+        return (
+            logits
+            if self.forbidden is None
+            else logits.masked_fill(self.forbidden[ids], -torch.inf)
+        )
 
     def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """One step without dropout: ids (B,) → logits (B, V).
@@ -87,7 +102,7 @@ class RecurrentNetwork(nn.Module):
                                    layer.bias_ih_l0, layer.bias_hh_l0)  # fmt: skip
             new_state.append((h, c))
             x = h
-        return self.head(x), new_state
+        return self.only_allowed(self.head(x), ids), new_state
 
     def parameter_count(self) -> int:
         """Number of weights that training changes."""
@@ -138,6 +153,23 @@ class ArticleLSTM(RecurrentNetwork):
         return self.head(x[:, -1])
 
 
+class LockedDropout(nn.Module):
+    """Dropout that drops the same units at all steps: one mask (B, 1, H) for x (B, T, H).
+
+    Source: Gal and Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent
+    Neural Networks", section 4.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.p:
+            return x
+        return x * nn.functional.dropout(torch.ones_like(x[:, :1]), self.p)
+
+
 class NoteLSTM(RecurrentNetwork):
     """Embedding → LSTM layers → output tied to the embedding.
 
@@ -153,6 +185,8 @@ class NoteLSTM(RecurrentNetwork):
     def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
         E = config.hidden[-1]
         super().__init__(config, input_size=E)
+        if config.locked:
+            self.dropout = LockedDropout(config.dropout)
         self.embedding = nn.Embedding(config.vocabulary_size, E)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
         nn.init.normal_(self.embedding.weight, std=E**-0.5)
@@ -182,6 +216,13 @@ class NoteLSTM(RecurrentNetwork):
         self._vectors = None  # weights may have changed
         return super().train(mode)
 
+    def run_layer(self, layer: nn.LSTM, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
+        """With `weight_drop`, recurrent weights are dropped (Merity et al. 2018, section 2)."""
+        if not (self.training and self.config.weight_drop):
+            return layer(x, state)
+        dropped = nn.functional.dropout(layer.weight_hh_l0, self.config.weight_drop)
+        return torch.func.functional_call(layer, {"weight_hh_l0": dropped}, (x, state))
+
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.dropout(nn.functional.embedding(ids, self.vectors()))
 
@@ -192,14 +233,22 @@ class NoteLSTM(RecurrentNetwork):
 NETWORKS = {"note": NoteLSTM, "article": ArticleLSTM}
 
 
-def build_model(config: ModelConfig, features: np.ndarray | None = None) -> RecurrentNetwork:
-    """The network that a configuration describes; `features` for a shared one, see `NoteLSTM`.
+def build_model(
+    config: ModelConfig, features: np.ndarray | None = None, grammar: np.ndarray | None = None
+) -> RecurrentNetwork:
+    """The network that a configuration describes.
+
+    `features` (V, F) are for a shared one, see `NoteLSTM`. `grammar` (V, V) tells which token may
+    follow which; the others get no probability.
 
     Raises ValueError for an unknown name, or features that are missing or of another size.
     """
     if config.network not in NETWORKS:
         raise ValueError(f"unknown network {config.network!r}; choose from {', '.join(NETWORKS)}")
-    return NETWORKS[config.network](config, features)
+    model = NETWORKS[config.network](config, features)
+    if grammar is not None:
+        model.forbidden = torch.from_numpy(~grammar)
+    return model
 
 
 def pick_device() -> torch.device:

@@ -59,10 +59,15 @@ def bootstrap(
     return Interval(float(statistic(rows)), *np.percentile(again, [2.5, 97.5]), len(rows))
 
 
+def ratio(rows: np.ndarray) -> float:
+    """Rows (a sum, a count), one a piece → sum a count, all pieces together."""
+    count = rows[:, 1].sum()
+    return float(rows[:, 0].sum() / count) if count else np.nan
+
+
 def pooled(rows: np.ndarray) -> float:
     """Rows (events, occasions), one a piece → events per 1,000 occasions, all pieces together."""
-    occasions = rows[:, 1].sum()
-    return float(1000 * rows[:, 0].sum() / occasions) if occasions else np.nan
+    return 1000 * ratio(rows)
 
 
 # ---- time

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from pianolstm.dataset import ALL_KEYS, Dataset, part_of, soprano_line
-from pianolstm.encoding import ArticleEncoding, Encoding, encoding_from_dict
+from pianolstm.encoding import ArticleEncoding, Encoding, PieceError, encoding_from_dict
 from pianolstm.parallel import CrashError, map_files
 from pianolstm.parsing import (
     MidiParseError,
@@ -117,6 +117,8 @@ def encode_file(path: Path, recipe: Recipe) -> FileResult:
         return FileResult("empty", str(error), note_ons=error.note_ons, dropped=error.dropped)
     except MidiParseError as error:
         return FileResult("damaged", str(error))
+    except PieceError as error:
+        return FileResult("failed", f"{path.name}: {error}")
     except Exception as error:  # a fault of ours, but no reason to lose the other files
         message = f"{path.name}: reading failed ({type(error).__name__}: {error}). Please report it"
         return FileResult("failed", message)

@@ -78,16 +78,24 @@ def rate_factor(progress: float, config: TrainConfig) -> float:
     return config.final_rate + (1 - config.final_rate) * cosine
 
 
+def run_share(epochs: float, began: float, config: TrainConfig) -> float:
+    """How much of a run is done, 0 to 1, by its epochs or by its seconds, whichever end it."""
+    seconds = (time.perf_counter() - began) / config.seconds if config.seconds else 0.0
+    return min(1.0, max(epochs / config.epochs, seconds))
+
+
 def epoch_losses(
-    model: RecurrentNetwork, pieces: Pieces, config: TrainConfig, epoch: int
+    model: RecurrentNetwork, pieces: Pieces, config: TrainConfig, epoch: int, progress: float = 0.0
 ) -> Iterator[tuple[torch.Tensor, int]]:
     """The batches of one epoch as (mean loss over its tokens, number of tokens).
 
     Order and keys depend on the seed and the epoch alone, so that a resumed run repeats them.
+    Each piece is in a random key, until `progress`, the share of the run done, says otherwise.
     """
     draw = np.random.default_rng([config.seed, epoch])
     device = next(model.parameters()).device
-    keys = [draw.integers(len(p)) if config.transpose else len(p) // 2 for p in pieces]
+    transpose = config.transpose and progress < config.transpose_until
+    keys = [draw.integers(len(p)) if transpose else len(p) // 2 for p in pieces]
     if model.config.network == "article":
         inputs, targets = windows(joined(pieces, keys), config.steps)
         for index in torch.from_numpy(draw.permutation(len(inputs))).split(config.batch):
@@ -132,7 +140,9 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     device = pick_device()
-    model = build_model(model_config, data.encoding.features(data.vocabulary.tokens)).to(device)
+    tokens, encoding = data.vocabulary.tokens, data.encoding
+    model = build_model(model_config, encoding.features(tokens), encoding.grammar(tokens))
+    model = model.to(device)
     optimizer = make_optimizer(model, config)
     run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
@@ -147,11 +157,9 @@ def train(
         total = _epoch_batches(data.train, model_config, config)
         started = time.perf_counter()
         bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
-        for loss, n in epoch_losses(model, data.train, config, epoch):
-            elapsed = time.perf_counter() - began
-            done = min(1.0, (epoch - 1 + batches / total) / config.epochs)
-            if config.seconds:
-                done = max(done, elapsed / config.seconds)
+        done = run_share(epoch - 1, began, config)
+        for loss, n in epoch_losses(model, data.train, config, epoch, done):
+            done = run_share(epoch - 1 + batches / total, began, config)
             if model_config.network != "article":
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * rate_factor(done, config)
@@ -166,7 +174,7 @@ def train(
                 f"{tokens / (time.perf_counter() - started):,.0f} tokens/s"
             )
             bar.update()
-            if config.seconds and elapsed > config.seconds:
+            if config.seconds and time.perf_counter() - began > config.seconds:
                 break
         bar.close()
         rate = tokens / (time.perf_counter() - started)

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from pianolstm.baselines import Bigram
+from pianolstm.baselines import Bigram, KneserNey, fitted_bigram
 from pianolstm.encoding import BOS, EOS, ArticleEncoding, RhythmEncoding
-from pianolstm.evaluation import DURATIONS, nll, note_likelihood
+from pianolstm.evaluation import DURATIONS, NoteLikelihood, nll, note_likelihood
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
@@ -99,6 +99,9 @@ def test_likelihood_of_a_note_by_hand():
     expected = 3.5 + 2 * np.log(128) + 2 * np.log(48)
     assert found.nats[0] == pytest.approx(expected)
     assert found.mean == pytest.approx(expected / 3)
+    assert (found - found).interval().high == 0
+    with pytest.raises(ValueError, match="different pieces"):
+        found - NoteLikelihood(found.nats, found.notes + 1)
 
 
 def test_likelihood_of_a_note_refuses_what_would_not_be_paid_for():
@@ -115,3 +118,48 @@ def test_large_vocabularies_do_not_overflow():
     one = Bigram([small] * 3, 70_000).losses([small])[0]
     other = Bigram([large] * 3, 70_000).losses([large])[0]
     assert other == pytest.approx(one)
+
+
+def test_kneser_ney_by_hand():
+    """Bigrams of 1 2 1 2 3: with one discount an order, and types in place of counts below."""
+    model = KneserNey([np.array([1, 2, 1, 2, 3])], 5, order=2)
+    # bigrams: 12 twice, 21 and 23 once (the first token is never predicted): D = 2 / (2 + 2) = 0.5
+    # unigrams by distinct left neighbours: 1, 2 and 3 one each, no n2: D = 0.5, total 3
+    unigram = np.array([0, 0.5, 0.5, 0.5, 0]) / 3 + 0.5 * 3 / 3 / 5
+    assert model.probabilities([1, 2]) == pytest.approx(
+        np.array([0, 0.5, 0, 0.5, 0]) / 2 + 0.5 * 2 / 2 * unigram
+    )
+    assert model.probabilities([4]) == pytest.approx(unigram)  # a context never seen
+
+
+@pytest.mark.parametrize("order", [1, 2, 4, 9])
+def test_kneser_ney_sums_to_one_and_its_losses_are_its_probabilities(order):
+    rng = np.random.default_rng(1)
+    train = [rng.integers(1, 6, size=n) for n in (30, 50, 8)]
+    model = KneserNey(train, 7, order)
+    piece = np.array([2, 4, 5, 1, 0, 6, 2, 4])
+    expected = []
+    for i in range(1, len(piece)):
+        p = model.probabilities(piece[:i])
+        assert p.sum() == pytest.approx(1) and (p > 0).all()
+        expected.append(-np.log(p[piece[i]]))
+    assert model.losses([piece])[0] == pytest.approx(expected)
+
+
+def test_kneser_ney_reads_more_context_than_the_bigram():
+    cycle = np.array([1, 1, 2, 2] * 30)  # what follows a 1 depends on the token before it
+    assert KneserNey([cycle], 3, 3).losses([cycle])[0].mean() < 0.1
+    assert KneserNey([cycle], 3, 2).losses([cycle])[0].mean() > 0.5
+    with pytest.raises(ValueError, match="order is 0"):
+        KneserNey([cycle], 3, 0)
+
+
+def test_a_bigram_is_fitted_to_validation():
+    from pianolstm.dataset import Dataset
+
+    own, others = np.array([1, 2] * 9), np.array([3, 4] * 9)
+    train = [[others] * 6 + [own] + [others] * 5]
+    for valid, best in ((own, [own]), (others, train[0])):
+        data = Dataset(None, None, Vocabulary(list("abcd")), train, [valid], [])
+        expected = Bigram(best, 5).losses([valid])[0]
+        assert fitted_bigram(data).losses([valid])[0] == pytest.approx(expected)

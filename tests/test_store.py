@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 
@@ -342,3 +343,16 @@ def test_a_store_of_events_holds_what_the_encoding_gives(tmp_path, songs_folder)
     assert first[0] == "<bos>" and first[-1] == "<eos>"
     assert report.notes == sum(len(read_midi(path)) for path in folder.glob("*.mid"))
     assert len(store.encoding.decode(first)) > 50
+
+
+def test_a_piece_that_the_encoding_has_no_tokens_for_is_named(midi_file, tmp_path):
+    note = [
+        mido.Message("note_on", note=60, velocity=80),
+        mido.Message("note_off", note=60, time=9),
+    ]
+    path = midi_file(*[note] * 65, name="crowd.mid")
+    recipe = Recipe(EventEncoding(tracks=True), performances="bend")
+    with pytest.raises(
+        StoreError, match=r"1 failed(?s:.*)crowd\.mid: piece 'crowd' has a track 65"
+    ):
+        build_store(path.parent, tmp_path / "out", recipe)

@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from pianolstm import training
 from pianolstm.checkpoint import (
     CheckpointError,
     TrainConfig,
@@ -18,8 +20,8 @@ from pianolstm.checkpoint import (
 from pianolstm.dataset import Dataset, Split
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.evaluation import nll
-from pianolstm.model import ModelConfig
-from pianolstm.training import KerasRMSprop, article_config, rate_factor, train
+from pianolstm.model import ModelConfig, build_model
+from pianolstm.training import KerasRMSprop, article_config, epoch_losses, rate_factor, train
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
@@ -74,7 +76,7 @@ KILLED = """
     from pianolstm.checkpoint import TrainConfig
     from pianolstm.dataset import Dataset, Split
     from pianolstm.encoding import ArticleEncoding
-    from pianolstm.model import ModelConfig
+    from pianolstm.model import ModelConfig, build_model
     from pianolstm.vocabulary import Vocabulary
 
     folder, kill_at = sys.argv[1], int(sys.argv[2])
@@ -136,3 +138,17 @@ def test_learning_rate_rises_then_falls():
     assert factors[0] < 0.01 and max(factors) > 0.95
     assert factors[-1] == pytest.approx(0.05)
     assert all(a >= b for a, b in itertools.pairwise(factors[11:]))
+
+
+def test_pieces_come_home_to_their_own_keys_for_the_last_share_of_a_run():
+    model = build_model(NOTE)
+    pieces = [[np.full(9, key) for key in range(1, 6)] for _ in range(20)]  # 3 is their own
+    config = TrainConfig(batch=1, steps=8, transpose_until=0.6)
+
+    def keys(progress):
+        with mock.patch.object(training, "streams", return_value=[]) as streams:
+            list(epoch_losses(model, pieces, config, 1, progress))
+            return {int(piece[0]) for piece in streams.call_args[0][0]}
+
+    assert keys(0.0) == keys(0.59) == {1, 2, 3, 4, 5}
+    assert keys(0.6) == keys(1.0) == {3}

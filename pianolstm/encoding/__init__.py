@@ -1,8 +1,9 @@
 """`Piece` ↔ tokens: strings that a person can read. One class an encoding, one interface."""
 
 from pianolstm.encoding.article import ArticleEncoding, normal_order
-from pianolstm.encoding.base import BOS, EOS, Encoding, TokenError, pitch_number
+from pianolstm.encoding.base import BOS, EOS, Encoding, PieceError, TokenError, pitch_number
 from pianolstm.encoding.events import EventEncoding
+from pianolstm.encoding.pianoroll import PianoRollEncoding
 from pianolstm.encoding.rhythm import RhythmEncoding
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "ArticleEncoding",
     "Encoding",
     "EventEncoding",
+    "PianoRollEncoding",
+    "PieceError",
     "RhythmEncoding",
     "TokenError",
     "encoding_from_dict",
@@ -19,7 +22,10 @@ __all__ = [
     "pitch_number",
 ]
 
-ENCODINGS = {kind.__name__: kind for kind in (ArticleEncoding, RhythmEncoding, EventEncoding)}
+ENCODINGS = {
+    kind.__name__: kind
+    for kind in (ArticleEncoding, RhythmEncoding, EventEncoding, PianoRollEncoding)
+}
 
 
 def encoding_from_dict(header: dict) -> Encoding:

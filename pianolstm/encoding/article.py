@@ -147,6 +147,9 @@ class ArticleEncoding:
                 row[self.pitches(token)] = 1.0
         return result
 
+    def grammar(self, tokens: Sequence[str]) -> None:
+        """Any token may follow any."""
+
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers of a token; it has no duration."""
         try:

@@ -24,6 +24,10 @@ class TokenError(ValueError):
     """A string that is no token of the encoding."""
 
 
+class PieceError(ValueError):
+    """A piece that an encoding has no tokens for. Says what is in the way and the way out."""
+
+
 class Encoding(Protocol):
     """Tokens are strings that a person can read; a frozen dataclass holds the settings."""
 
@@ -38,6 +42,9 @@ class Encoding(Protocol):
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """What each token is made of, shape (V, F), float32."""
+
+    def grammar(self, tokens: Sequence[str]) -> np.ndarray | None:
+        """Which token may follow which, bool (V, V), row by column; None where any may."""
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers and ticks that a token stands for; empty or 0 for what it has not."""

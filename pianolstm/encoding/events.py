@@ -30,6 +30,7 @@ from pianolstm.encoding.base import (
     BOS,
     EOS,
     RESOLUTION,
+    PieceError,
     built,
     on_grid,
     quarters_text,
@@ -73,7 +74,7 @@ class EventEncoding:
         """Tokens of a piece on the grid (`quantise`); raises ValueError for any other."""
         notes = on_grid(piece, self.resolution)
         if self.tracks and len(notes) and notes["track"].max() >= TRACKS:
-            raise ValueError(
+            raise PieceError(
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
                 f"for {TRACKS}. Read it with fewer instruments, or encode without tracks"
             )
@@ -183,13 +184,14 @@ class EventEncoding:
     def transpose(self, token: str, semitones: int) -> str:
         """The same token; a pitch or a key comes back `semitones` higher.
 
-        With `home` the key alone moves, up or down by what is nearer to C: the piece may end up an
-        octave away.
+        With `home` the pitches alone move, away from home; the key still says how far away home is.
         """
         kind, number = self.value(token) or (None, 0)
-        if kind == "pitch" and not self.home:
+        if kind == "pitch":
             return f"pitch:{shifted(number, semitones)}"
-        return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}" if kind in MODES else token
+        if kind in MODES and not self.home:
+            return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
+        return token
 
     def all_tokens(self) -> list[str]:
         """Every token there is: for such a vocabulary no note is unknown."""
@@ -208,6 +210,9 @@ class EventEncoding:
             elif kind in ("at", "for", "shift"):
                 row[23 + number % self.resolution] = 1.0
         return result
+
+    def grammar(self, tokens: Sequence[str]) -> None:
+        """Any token may follow any."""
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """The MIDI number of a pitch, the ticks of a duration."""

@@ -120,6 +120,9 @@ class RhythmEncoding:
                 row[128 + durations.index(ticks)] = 1.0
         return result
 
+    def grammar(self, tokens: Sequence[str]) -> None:
+        """Any token may follow any."""
+
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers and ticks of a token; nothing for what is no chord and no rest."""
         try:

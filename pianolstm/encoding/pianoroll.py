@@ -1,0 +1,172 @@
+"""Music as frames, each the set of notes that sound, as the literature measures it.
+
+    <bos> G4 D4 B3 G2 | G4 D4 B3 G2 | A4 … |
+
+A frame's notes are written from the top voice down, `|` ends the frame; a silent frame is `|`
+alone. Every binary piano roll is written in exactly one way and every such sequence is one roll, so
+that the likelihoods of a frame's tokens, its `|` included, multiply to the likelihood of the frame
+(the chain rule). Frames as a unit of measure: Boulanger-Lewandowski, Bengio and Vincent 2012,
+"Modeling Temporal Dependencies in High-Dimensional Sequences", section 5.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from pianolstm.encoding.base import BOS, PieceError, TokenError, built, pitch_number, shifted
+from pianolstm.piece import Piece, pitch_name
+
+FRAME_END = "|"
+LOWEST, HIGHEST = 21, 108  # the 88 keys of a piano
+KEYS = HIGHEST - LOWEST + 1
+
+
+@dataclass(frozen=True)
+class PianoRollEncoding:
+    """Frames on a fixed grid. What it loses: where a held key is struck again, loudness, metre.
+
+    A note sounds in a frame if it sounds at the frame's beginning; `lost` counts the others.
+    """
+
+    frames: int = 2  # a quarter; the article's step of 0.5 quarters
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames is {self.frames}; a quarter needs at least 1")
+
+    # ---- piece ↔ piano roll
+
+    def roll(self, piece: Piece) -> np.ndarray:
+        """The piano roll of a piece: bool, shape (frames, 88), from its first quarter on.
+
+        Notes outside of the 88 keys raise PieceError: a piano roll has no place for them.
+        """
+        notes, tpq = piece.notes, piece.ticks_per_quarter
+        outside = (notes["pitch"] < LOWEST) | (notes["pitch"] > HIGHEST)
+        if outside.any():
+            raise PieceError(
+                f"piece {piece.name!r}: {int(outside.sum())} notes lie outside of the 88 keys "
+                f"({LOWEST} to {HIGHEST}), the first is {notes['pitch'][outside][0]}. Transpose it "
+                "or leave them out"
+            )
+        first, last = self._covered(piece)
+        roll = np.zeros((-(-piece.end * self.frames // tpq), KEYS), dtype=bool)
+        for start, end, pitch in zip(first, last, notes["pitch"]):
+            roll[start:end, pitch - LOWEST] = True
+        return roll
+
+    def _covered(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+        """The first frame of each note, and the one after its last."""
+        onset = piece.notes["onset"].astype(int)
+        ends = onset + piece.notes["duration"]
+        tpq = piece.ticks_per_quarter
+        return -(-onset * self.frames // tpq), -(-ends * self.frames // tpq)
+
+    def lost(self, piece: Piece) -> int:
+        """Notes that begin and end between two frames, and are in none."""
+        first, last = self._covered(piece)
+        return int((first == last).sum())
+
+    def write(self, roll: np.ndarray) -> list[str]:
+        """A roll (frames, 88) as tokens."""
+        tokens = [BOS]
+        for frame in roll:
+            tokens += [pitch_name(LOWEST + int(key)) for key in np.flatnonzero(frame)[::-1]]
+            tokens.append(FRAME_END)
+        return tokens
+
+    def read(self, tokens: Sequence[str]) -> tuple[np.ndarray, Counter[str]]:
+        """Tokens as a roll (frames, 88), and what was mended: any tokens give a roll."""
+        frames: list[np.ndarray] = []
+        frame, lowest, mended = np.zeros(KEYS, dtype=bool), KEYS, Counter()
+        for index, token in enumerate(tokens):
+            if token == FRAME_END:
+                frames.append(frame)
+                frame, lowest = np.zeros(KEYS, dtype=bool), KEYS
+            elif token == BOS:
+                mended["beginnings in the middle"] += index > 0
+            else:
+                key = self._key(token)
+                if key is None:
+                    mended["unreadable tokens"] += 1
+                    continue
+                mended["notes out of order"] += key >= lowest
+                frame[key], lowest = True, key
+        if frame.any():
+            mended["frames without an end"] += 1
+            frames.append(frame)
+        return np.array(frames, dtype=bool).reshape(-1, KEYS), +mended
+
+    def _key(self, token: str) -> int | None:
+        try:
+            key = pitch_number(token) - LOWEST
+        except TokenError:
+            return None
+        return key if 0 <= key < KEYS else None
+
+    # ---- the interface of all encodings
+
+    def encode(self, piece: Piece) -> list[str]:
+        """The tokens of a piece's roll. Raises PieceError for notes outside of the 88 keys."""
+        return self.write(self.roll(piece))
+
+    def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
+        """A key that sounds in neighbouring frames is one note; mends are counted in `repaired`."""
+        roll, mended = self.read(tokens)
+        change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0)
+        rows = []
+        for key in range(KEYS):
+            starts, ends = (np.flatnonzero(change[:, key] == sign) for sign in (1, -1))
+            rows += [(s, e - s, LOWEST + key, 80) for s, e in zip(starts.tolist(), ends.tolist())]
+        return built(rows, self.frames, name, mended)
+
+    def transpose(self, token: str, semitones: int) -> str:
+        """The same token, higher; a key that leaves the piano moves by an octave."""
+        key = self._key(token)
+        if key is None:
+            return token
+        moved = shifted(LOWEST + key, semitones)
+        return pitch_name(moved + 12 * (moved < LOWEST) - 12 * (moved > HIGHEST))
+
+    def features(self, tokens: Sequence[str]) -> np.ndarray:
+        """A note is made of its pitch class and its octave. Shape (V, 12 + 11), float32."""
+        result = np.zeros((len(tokens), 23), dtype=np.float32)
+        for row, token in zip(result, tokens):
+            if (key := self._key(token)) is not None:
+                row[[(LOWEST + key) % 12, 12 + (LOWEST + key) // 12]] = 1.0
+        return result
+
+    def grammar(self, tokens: Sequence[str]) -> np.ndarray:
+        """Which token may follow which: bool, shape (V, V), row by column.
+
+        Within a frame it goes down: after a note come lower ones, or the end. So no sequence that
+        can be drawn is malformed, and the probabilities of all frames sum to one.
+        """
+        keys = [self._key(token) for token in tokens]
+        height = np.array([-1 if key is None else key for key in keys])
+        is_note = height >= 0
+        starts = np.array([token in (BOS, FRAME_END) for token in tokens])
+        allowed = is_note[None, :] & ((height[None, :] < height[:, None]) | starts[:, None])
+        allowed |= np.array([token == FRAME_END for token in tokens])[None, :]
+        return allowed | ~(is_note | starts)[:, None]  # after <unk> anything
+
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """The MIDI number of a note; a frame has no length of its own."""
+        key = self._key(token)
+        return ([] if key is None else [LOWEST + key]), 0
+
+    def hides(self, token: str) -> tuple[int, int]:
+        """A note hides one note, and no duration."""
+        return int(self._key(token) is not None), 0
+
+    def all_tokens(self) -> list[str]:
+        """`<bos>`, the end of a frame and the 88 keys."""
+        return [BOS, FRAME_END, *(pitch_name(p) for p in range(LOWEST, HIGHEST + 1))]
+
+    def to_dict(self) -> dict:
+        """Name and settings, for a checkpoint's header."""
+        return {"encoding": type(self).__name__, **asdict(self)}
