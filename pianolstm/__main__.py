@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from pianolstm.quantisation import PERFORMANCES
 OUR_SONGS = Path("midi_songs")
 ARTICLE_LENGTH = 120  # chords, about 40 seconds
 SHIPPED = ("events", "rhythm", "ensemble", "voicing", "note", "article")
+NETWORKS = ("note", "article", "gru", "transformer")
+BOTH = argparse.BooleanOptionalAction  # --x and --no-x
 LONGEST_PIECE = 6000  # tokens, for a network that ends by itself
 
 
@@ -119,42 +121,85 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
 
 def train(args: argparse.Namespace) -> None:
     """train a network and write its checkpoints"""
-    import torch
-
-    from pianolstm.checkpoint import save_checkpoint
-    from pianolstm.model import ArticleLSTM, ModelConfig
-    from pianolstm.training import TrainConfig, article_config
-    from pianolstm.training import train as run
+    from pianolstm.model import ModelConfig
 
     encoding = _encoding(args)
     data = _dataset(args, encoding)
-    article = args.network == "article"
-    config = article_config() if article else TrainConfig()
-    for name in ("epochs", "steps", "batch", "learning_rate", "seconds", "seed", "transpose_until"):
-        if getattr(args, name) is not None:
-            config = replace(config, **{name: getattr(args, name)})
-    hidden = tuple(args.hidden or (ArticleLSTM.HIDDEN if article else ModelConfig().hidden))
-    dropout = args.dropout if args.dropout is not None else (0.3 if article else 0.5)
-    shared = args.network == "note" and (args.voicing or args.encoding == "rhythm")
-    model = ModelConfig(args.network, len(data.vocabulary), hidden, dropout, shared)
+    shared = args.network != "article" and (args.voicing or args.encoding != "article")
+    _, entry = _fit(args, data, ModelConfig(args.network, len(data.vocabulary), shared=shared))
+    _log(args.log, entry)
+
+
+def _fit(args: argparse.Namespace, data, model):
+    """Train on `data` as the options say, print the result, log and export it if asked."""
+    import torch
+
+    from pianolstm.checkpoint import save_checkpoint
+    from pianolstm.model import ArticleLSTM
+    from pianolstm.training import TrainConfig, article_config
+    from pianolstm.training import train as run
+
+    config = TrainConfig()
+    if args.network == "article":
+        config = article_config()
+        model = replace(model, hidden=ArticleLSTM.HIDDEN, dropout=0.3)
+    given = {f.name: getattr(args, f.name, None) for f in (*fields(config), *fields(model))}
+    given = {name: value for name, value in given.items() if value is not None}
+    config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
+    model = replace(model, **{k: v for k, v in given.items() if hasattr(model, k)})
     best = run(data, model, config, args.out)
     row = min(best.history, key=lambda h: h["valid_loss"])
     print(
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
         f"validation {row['valid_loss']:.3f} nats a token, {args.out}/best.safetensors"
     )
-    if args.log:
-        entry = {
-            "command": " ".join(["python -m pianolstm", *sys.argv[1:]]),
-            "valid_loss": row["valid_loss"],
-            "epoch": row["epoch"],
-            "minutes": round(row["seconds"] / 60, 2),
-            "parameters": best.model.parameter_count(),
-        }
-        with open(args.log, "a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+    entry = {
+        "command": " ".join(["python -m pianolstm", *sys.argv[1:]]),
+        "valid_loss": row["valid_loss"],
+        "epoch": row["epoch"],
+        "minutes": round(best.history[-1]["seconds"] / 60, 2),
+        "parameters": best.model.parameter_count(),
+    }
     if args.export:
         print("half precision:", save_checkpoint(args.export, best, dtype=torch.float16))
+    return best, entry
+
+
+def _log(path: Path | None, entry: dict) -> None:
+    if path is not None:
+        with open(path, "a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    """train on piano rolls and print test nats a frame beside baselines and published rows"""
+    from pianolstm import benchmark as bm
+    from pianolstm.encoding import PianoRollEncoding
+    from pianolstm.evaluation import nll
+    from pianolstm.model import ModelConfig
+
+    if args.rolls.is_dir():
+        args.songs, encoding = args.rolls, PianoRollEncoding(args.frames)
+        split = _dataset(args, encoding).split
+        parts = [[encoding.roll(piece) for piece in part] for part in split]
+    else:
+        encoding, parts = PianoRollEncoding(args.frames), bm.load_rolls(args.rolls)
+    data = bm.roll_dataset(*parts, encoding)
+    model = ModelConfig(args.network, len(data.vocabulary), (384, 384), 0.5, True, True)
+    best, entry = _fit(args, data, model)
+    losses = nll(best.model, data.test).per_piece
+    entry |= {
+        "data": args.rolls.stem,
+        "network": args.network,
+        "valid": bm.frame_nll(nll(best.model, data.valid).per_piece, data, data.valid),
+        "test": bm.frame_nll(losses, data, data.test),
+        "kinds": bm.copying(losses, data, data.test),
+    }
+    rows = {} if args.no_baselines else bm.baselines(data)
+    entry |= {"baselines": rows} if rows else {}
+    rows |= {f"this network, {entry['minutes']:.1f} min": entry["test"]}
+    print(bm.table(args.rolls.stem, rows))
+    _log(args.log, entry)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -314,25 +359,49 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--pedal", action="store_true", help="the sustain pedal lengthens notes")
     sub.add_argument("--audit", action="store_true", help="count every note a second time (slow)")
     sub.add_argument("--processes", type=int, help="one for each core unless given")
+
+    def add_training(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--hidden", type=int, nargs="+", help="units of each layer")
+        sub.add_argument("--dropout", type=float)
+        locked_help = "dropout drops the same units at all steps of a chunk"
+        sub.add_argument("--locked", action=BOTH, help=locked_help)
+        sub.add_argument("--shared", action=BOTH, help="tokens share the vectors of their features")
+        sub.add_argument("--grammar", action=BOTH, help="no probability for what cannot follow")
+        sub.add_argument("--epochs", type=int)
+        sub.add_argument("--steps", type=int, help="length of a window or of a chunk, in tokens")
+        sub.add_argument("--batch", type=int)
+        sub.add_argument("--learning-rate", type=float)
+        sub.add_argument("--warmup", type=float, help="share of the run in which the rate rises")
+        sub.add_argument(
+            "--final-rate", type=float, help="share of the rate at the end; 1: no fall"
+        )
+        sub.add_argument("--weight-decay", type=float)
+        sub.add_argument("--clip", type=float, help="largest norm of the gradient; 0: any")
+        sub.add_argument("--average", type=float, help="decay of the average of the weights")
+        sub.add_argument("--transpose", action=BOTH, help="a random key for each piece")
+        until_help = "share of the run after which pieces stay in their own keys"
+        sub.add_argument("--transpose-until", type=float, help=until_help)
+        sub.add_argument("--seconds", type=float, help="stop after so long")
+        sub.add_argument("--seed", type=int)
+        sub.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder of the run")
+        sub.add_argument("--log", type=Path, help="append a line with the command and its result")
+        sub.add_argument("--export", type=Path, help="also write the best here, in half precision")
+
     sub = add(train)
     add_songs(sub)
-    sub.add_argument("--network", choices=("note", "article"), default="note")
+    sub.add_argument("--network", choices=NETWORKS, default="note")
     add_encoding(sub)
     sub.add_argument("--at-least", type=int, default=1, metavar="N",
                      help="tokens seen less often become <unk>")  # fmt: skip
-    sub.add_argument("--hidden", type=int, nargs="+", help="units of each LSTM layer")
-    sub.add_argument("--dropout", type=float)
-    sub.add_argument("--epochs", type=int)
-    sub.add_argument("--steps", type=int, help="length of a window or of a chunk, in tokens")
-    sub.add_argument("--batch", type=int)
-    sub.add_argument("--learning-rate", type=float)
-    until_help = "share of the run after which pieces stay in their own keys"
-    sub.add_argument("--transpose-until", type=float, help=until_help)
-    sub.add_argument("--seconds", type=float, help="stop after so long")
-    sub.add_argument("--seed", type=int)
-    sub.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder of the run")
-    sub.add_argument("--log", type=Path, help="append a line with the command and its result")
-    sub.add_argument("--export", type=Path, help="also write the best here, in half precision")
+    add_training(sub)
+    sub = add(benchmark)
+    rolls_help = "JSB_Chorales.mat or another set of piano rolls, or a folder of MIDI files"
+    sub.add_argument("rolls", type=Path, help=rolls_help)
+    sub.add_argument("--frames", type=int, default=2, help="a quarter, for MIDI files")
+    sub.add_argument("--network", choices=NETWORKS[:1] + NETWORKS[2:], default="note")
+    sub.add_argument("--no-baselines", action="store_true", help="train and measure only")
+    add_training(sub)
+    sub.set_defaults(recursive=False, all_pieces=False, only=None)
     sub = add(evaluate)
     add_songs(sub)
     sub.add_argument("checkpoints", nargs="*", default=["article", "note"],

@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from torch import nn
 
-State = list[tuple[torch.Tensor, torch.Tensor]]  # for each layer (h, c), both (B, H)
+State = list[tuple[torch.Tensor, ...]]  # for each layer (h, c), both (B, H)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """All that is needed to build a network; it travels inside every checkpoint."""
 
-    network: str = "note"  # "note" or "article"
+    network: str = "note"  # "note", "article", or one of `rivals.RIVALS`
     vocabulary_size: int = 0  # V, `<unk>` included
     hidden: tuple[int, ...] = (384,)  # H of each layer
     dropout: float = 0.5
     shared: bool = False  # NoteLSTM: tokens share the vectors of the features they are made of
     locked: bool = False  # NoteLSTM: dropout drops the same units at all steps of a chunk
-    weight_drop: float = 0.0  # NoteLSTM: share of the recurrent weights dropped in each chunk
+    grammar: bool = True  # no probability for tokens that the encoding's grammar forbids
 
 
 class RecurrentNetwork(nn.Module):
@@ -66,17 +66,21 @@ class RecurrentNetwork(nn.Module):
     ) -> tuple[torch.Tensor, State]:
         """Ids (B, T) → the top layer's output (B, T, H) and the state after the last step."""
         x, new_state = self.embed(ids), []
+        state = state or self.zero_state(len(ids))
         for depth, layer in enumerate(self.layers):
-            h, c = state[depth] if state else self.zero_state(len(ids))[depth]
-            x, (h, c) = self.run_layer(layer, x, (h.unsqueeze(0), c.unsqueeze(0)))
-            new_state.append((h.squeeze(0), c.squeeze(0)))
+            x, after = self.run_layer(layer, x, state[depth])
+            new_state.append(after)
             if depth + 1 < len(self.layers):
                 x = self.dropout(x)
         return x, new_state
 
-    def run_layer(self, layer: nn.LSTM, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
+    def run_layer(
+        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """One layer over all steps: x (B, T, ·) and its state → (B, T, H) and the state after."""
-        return layer(x, state)
+        h, c = state
+        x, (h, c) = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
+        return x, (h.squeeze(0), c.squeeze(0))
 
     def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """Ids (B, T) → logits for the token after each step (B, T, V), and the state."""
@@ -216,21 +220,11 @@ class NoteLSTM(RecurrentNetwork):
         self._vectors = None  # weights may have changed
         return super().train(mode)
 
-    def run_layer(self, layer: nn.LSTM, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
-        """With `weight_drop`, recurrent weights are dropped (Merity et al. 2018, section 2)."""
-        if not (self.training and self.config.weight_drop):
-            return layer(x, state)
-        dropped = nn.functional.dropout(layer.weight_hh_l0, self.config.weight_drop)
-        return torch.func.functional_call(layer, {"weight_hh_l0": dropped}, (x, state))
-
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.dropout(nn.functional.embedding(ids, self.vectors()))
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(self.dropout(x), self.vectors(), self.bias)
-
-
-NETWORKS = {"note": NoteLSTM, "article": ArticleLSTM}
 
 
 def build_model(
@@ -243,10 +237,13 @@ def build_model(
 
     Raises ValueError for an unknown name, or features that are missing or of another size.
     """
-    if config.network not in NETWORKS:
-        raise ValueError(f"unknown network {config.network!r}; choose from {', '.join(NETWORKS)}")
-    model = NETWORKS[config.network](config, features)
-    if grammar is not None:
+    from pianolstm.rivals import RIVALS  # which build on the classes above
+
+    networks = {"note": NoteLSTM, "article": ArticleLSTM, **RIVALS}
+    if config.network not in networks:
+        raise ValueError(f"unknown network {config.network!r}; choose from {', '.join(networks)}")
+    model = networks[config.network](config, features)
+    if grammar is not None and config.grammar:
         model.forbidden = torch.from_numpy(~grammar)
     return model
 

@@ -116,8 +116,8 @@ def epoch_losses(
 
 def carry(state: State, fresh: torch.Tensor) -> State:
     """The state for the next chunk: cut off from the past's gradient, zero for rows that start."""
-    keep = (~fresh).float().unsqueeze(1)
-    return [(h.detach() * keep, c.detach() * keep) for h, c in state]
+    keep = (~fresh).unsqueeze(1)
+    return [tuple(part.detach() * keep for part in layer) for layer in state]
 
 
 def train(

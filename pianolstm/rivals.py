@@ -1,0 +1,99 @@
+"""Is the LSTM obsolete? Two other networks with its interface, for a fair comparison.
+
+A GRU has one state and two gates where the LSTM has two states and three gates; a Transformer has
+no state at all and looks back at the past instead. Embedding, output and dropout are `NoteLSTM`'s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from pianolstm.model import ModelConfig, NoteLSTM, State
+
+
+class NoteGRU(NoteLSTM):
+    """`NoteLSTM` with gated recurrent units (Cho et al. 2014, "Learning Phrase Representations
+    using RNN Encoder-Decoder", section 2.3), PyTorch's variant."""
+
+    def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
+        super().__init__(config, features)
+        self.layers = nn.ModuleList(
+            nn.GRU(layer.input_size, layer.hidden_size, batch_first=True) for layer in self.layers
+        )
+
+    def zero_state(self, batch: int) -> State:
+        return [(h,) for h, _ in super().zero_state(batch)]
+
+    def run_layer(self, layer: nn.GRU, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
+        x, h = layer(x, state[0].unsqueeze(0))
+        return x, (h.squeeze(0),)
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        logits, state = self(ids.unsqueeze(1), state)
+        return logits[:, 0], state
+
+
+class NoteTransformer(NoteLSTM):
+    """Causal self-attention (Vaswani et al. 2017, "Attention Is All You Need"), PyTorch's layers.
+
+    One layer for each entry of `hidden`, which must be equal. Its state is the past itself, the
+    last `PAST` ids (B, PAST), 0 where there is none. How far away a token is, is told by a penalty
+    on distance, a different one for each head (ALiBi: Press, Smith and Lewis 2022, "Train Short,
+    Test Long", section 3), so that no position is ever new.
+    """
+
+    PAST = 256
+    HEADS = 8
+
+    def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
+        E = config.hidden[-1]
+        if set(config.hidden) != {E} or E % self.HEADS:
+            raise ValueError(
+                f"hidden is {config.hidden}; the layers of a transformer have one size, a multiple "
+                f"of {self.HEADS}"
+            )
+        super().__init__(config, features)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                E, self.HEADS, 4 * E, config.dropout, batch_first=True, norm_first=True
+            )
+            for _ in config.hidden
+        )
+        self.norm = nn.LayerNorm(E)
+        slopes = 2.0 ** -(8 / self.HEADS * torch.arange(1, self.HEADS + 1))
+        self.register_buffer("slopes", slopes, persistent=False)
+
+    def zero_state(self, batch: int) -> State:
+        device = self.slopes.device
+        return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=device),)]
+
+    def attention_bias(self, ids: torch.Tensor) -> torch.Tensor:
+        """What is added to the attention of each token (row) to each other, (B · heads, T, T)."""
+        T = ids.shape[1]
+        place = torch.arange(T, device=ids.device)
+        distance = place[:, None] - place[None, :]
+        bias = -self.slopes[:, None, None] * distance
+        bias = bias.masked_fill(distance < 0, -torch.inf)
+        nothing = (ids == 0)[:, None, None, :] & (distance != 0)  # a token sees itself in any case
+        return bias[None].masked_fill(nothing, -torch.inf).flatten(0, 1)
+
+    def hidden_states(
+        self, ids: torch.Tensor, state: State | None = None
+    ) -> tuple[torch.Tensor, State]:
+        ((past,),) = state or self.zero_state(len(ids))
+        known = int((past != 0).any(dim=0).sum())  # no time for a past that no row has
+        window = torch.cat([past[:, self.PAST - known :], ids], dim=1)
+        x, bias = self.embed(window), self.attention_bias(window)
+        for layer in self.layers:
+            x = layer(x, src_mask=bias)
+        everything = torch.cat([past, ids], dim=1)
+        return self.norm(x[:, known:]), [(everything[:, -self.PAST :],)]
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        logits, state = self(ids.unsqueeze(1), state)
+        return logits[:, 0], state
+
+
+RIVALS = {"gru": NoteGRU, "transformer": NoteTransformer}
