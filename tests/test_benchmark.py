@@ -1,0 +1,166 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import loadmat, savemat
+
+from pianolstm.__main__ import main
+from pianolstm.baselines import Bigram
+from pianolstm.benchmark import (
+    KINDS,
+    BenchmarkError,
+    baselines,
+    best_order,
+    copying,
+    frame_losses,
+    frame_nll,
+    load_rolls,
+    repeat_losses,
+    repeats,
+    roll_dataset,
+    table,
+)
+from pianolstm.dataset import ALL_KEYS
+from pianolstm.encoding import PianoRollEncoding
+from pianolstm.encoding.pianoroll import FRAME_END, KEYS, LOWEST
+
+PUBLISHED_SETS = Path(__file__).resolve().parents[2] / "shared" / "benchmarks"
+
+
+def roll(*frames):
+    """A roll from the pitches of its frames."""
+    result = np.zeros((len(frames), KEYS), dtype=bool)
+    for row, pitches in zip(result, frames):
+        row[np.array(pitches, dtype=int) - LOWEST] = True
+    return result
+
+
+TUNE = roll([60, 64], [60, 64], [62], [], [60])
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    pieces = [np.roll(TUNE, int(s), axis=1) for s in rng.integers(-5, 5, size=30)]
+    return roll_dataset(pieces[:24], pieces[24:27], [TUNE], PianoRollEncoding())
+
+
+@pytest.fixture
+def mat_file(tmp_path):
+    def write(**parts):
+        cells = {}
+        for name, rolls in parts.items():
+            cells[name] = np.empty((1, len(rolls)), dtype=object)
+            cells[name][0, :] = [np.asarray(r).astype(np.uint8) for r in rolls]
+        savemat(tmp_path / "tiny.mat", cells)
+        return tmp_path / "tiny.mat"
+
+    return write
+
+
+def test_rolls_come_back_from_a_file_and_through_the_vocabulary(mat_file):
+    path = mat_file(traindata=[TUNE, TUNE[:2]], validdata=[TUNE[1:]], testdata=[TUNE])
+    parts = load_rolls(path)
+    assert [len(part) for part in parts] == [2, 1, 1]
+    assert np.array_equal(parts[0][1], TUNE[:2])
+    data = roll_dataset(*parts, PianoRollEncoding())
+    for version, semitones in zip(data.train[0], ALL_KEYS):
+        back, mended = data.encoding.read(data.vocabulary.decode(version))
+        assert np.array_equal(back, np.roll(TUNE, semitones, axis=1)) and not mended
+
+
+def test_a_piece_stays_in_its_key_where_another_would_leave_the_piano():
+    low = roll([LOWEST + 2])
+    data = roll_dataset([low], [low], [low], PianoRollEncoding())
+    notes = [data.vocabulary.decode(version)[1] for version in data.train[0]]
+    own = notes[ALL_KEYS.index(0)]
+    assert [note == own for note in notes] == [s in (-6, -5, -4, -3, 0) for s in ALL_KEYS]
+
+
+def test_files_that_are_no_benchmark_are_named(tmp_path, mat_file):
+    with pytest.raises(BenchmarkError, match=r"gone\.mat: no such file.*README"):
+        load_rolls(tmp_path / "gone.mat")
+    (tmp_path / "text.mat").write_text("not a matrix" * 100)
+    with pytest.raises(BenchmarkError, match=r"text\.mat: no MATLAB file"):
+        load_rolls(tmp_path / "text.mat")
+    with pytest.raises(BenchmarkError, match="validdata, testdata missing"):
+        load_rolls(mat_file(traindata=[TUNE]))
+    for wrong in (TUNE[:, :80], TUNE * 2):
+        with pytest.raises(BenchmarkError, match="piece 2 of testdata has shape"):
+            load_rolls(mat_file(traindata=[TUNE], validdata=[TUNE], testdata=[TUNE, wrong]))
+
+
+def test_every_frame_counts_the_first_and_the_silent_too(data):
+    (ids,) = data.test  # <bos> 64 60 | 64 60 | 62 | | 60 |
+    losses = [np.arange(1.0, 12.0)]
+    (frames,) = frame_losses(losses, [ids], data.vocabulary.ids[FRAME_END])
+    assert frames.tolist() == [1 + 2 + 3, 4 + 5 + 6, 7 + 8, 9, 10 + 11]
+    assert frame_nll(losses, data, [ids]) == pytest.approx(66 / 5)
+    with pytest.raises(ValueError, match="whole frame"):
+        frame_losses([losses[0][:-1]], [ids[:-1]], data.vocabulary.ids[FRAME_END])
+
+
+def test_what_repeats_and_what_is_new(data):
+    (ids,) = data.test
+    assert repeats(ids, data.vocabulary.ids[FRAME_END]).tolist() == [0, 1, 0, 0, 0]
+    found = copying([np.arange(1.0, 12.0)], data, [ids])
+    held, new, ends = (found[kind] for kind in KINDS)
+    assert held == (2, (4 + 5) / 2, (4 + 5) / 5)
+    assert new == (4, (1 + 2 + 7 + 10) / 4, (1 + 2 + 7 + 10) / 5)
+    assert ends == (5, (3 + 6 + 8 + 9 + 11) / 5, (3 + 6 + 8 + 9 + 11) / 5)
+
+
+def test_repeating_mixes_with_the_bigram(data):
+    bigram = Bigram(data.train_own_key, len(data.vocabulary))
+    (mixed,) = repeat_losses(bigram, data, data.test)
+    (alone,) = frame_losses(bigram.losses(data.test), data.test, data.vocabulary.ids[FRAME_END])
+    r = 1 / 5  # one frame of five repeats, in every training piece
+    assert mixed[0] == pytest.approx(alone[0] - np.log(1 - r))
+    assert mixed[1] == pytest.approx(-np.log(r + (1 - r) * np.exp(-alone[1])))
+
+
+def test_n_grams_learn_a_tune_that_bigrams_cannot(data):
+    rows = baselines(data)
+    assert best_order(data).order > 2
+    assert min(rows, key=rows.get).startswith("Kneser-Ney")
+
+
+def test_published_rows_stand_beside_ours():
+    text = table("JSB_Chorales", {"ours": 4.5})
+    assert "RNN-NADE, Hessian-free (Boulanger-" in text and " 5.56   together" in text
+    assert " 8.10   each by itself" in text and " 4.50   together" in text
+    assert len(table("Piano-midi", {}).splitlines()) == 1 + 3  # without the TCN
+    assert "5.56" not in table("midi_songs", {"ours": 4.5})
+
+
+@pytest.mark.parametrize("network", ["note", "gru", "transformer"])
+def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, network):
+    pieces = [np.roll(TUNE, s, axis=1) for s in range(8)]
+    path = mat_file(traindata=pieces, validdata=pieces[:2], testdata=pieces[2:4])
+    log = tmp_path / "log.jsonl"
+    options = ["--hidden", "16", "--epochs", "2", "--batch", "2", "--log", str(log)]
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["benchmark", str(path), "--network", network, *options, *out]) == 0
+    assert "Kneser-Ney" in capsys.readouterr().out
+    entry = json.loads(log.read_text())
+    assert entry["data"] == "tiny" and entry["network"] == network
+    assert sum(kind[2] for kind in entry["kinds"].values()) == pytest.approx(entry["test"])
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces", "frames"),
+    [("JSB_Chorales", (229, 76, 77), 4725), ("Nottingham", (694, 173, 170), 44463)],
+)
+def test_the_published_sets(name, pieces, frames):
+    path = PUBLISHED_SETS / f"{name}.mat"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here; the README says where its authors publish it")
+    parts = load_rolls(path)
+    assert tuple(map(len, parts)) == pieces
+    assert sum(map(len, parts[2])) == frames
+    assert set(loadmat(path)) >= {"traindata", "validdata", "testdata"}
+    encoding = PianoRollEncoding()
+    for roll in parts[2]:
+        back, mended = encoding.read(encoding.write(roll))
+        assert np.array_equal(back, roll) and not mended
