@@ -135,6 +135,7 @@ def _fit(args: argparse.Namespace, data, model):
     import torch
 
     from pianolstm.checkpoint import save_checkpoint
+    from pianolstm.distributed import process_group, rank
     from pianolstm.model import ArticleLSTM
     from pianolstm.training import TrainConfig, article_config
     from pianolstm.training import train as run
@@ -147,7 +148,10 @@ def _fit(args: argparse.Namespace, data, model):
     given = {name: value for name, value in given.items() if value is not None}
     config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     model = replace(model, **{k: v for k, v in given.items() if hasattr(model, k)})
-    best = run(data, model, config, args.out)
+    with process_group():
+        best = run(data, model, config, args.out)
+        if rank():
+            sys.exit(0)  # the first of several processes says the rest
     row = min(best.history, key=lambda h: h["valid_loss"])
     print(
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "

@@ -23,6 +23,7 @@ from pianolstm.checkpoint import (
     save_checkpoint,
 )
 from pianolstm.dataset import IGNORE, Dataset, joined, streams, windows
+from pianolstm.distributed import agreed, in_step, rank, summed, world
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
 
@@ -84,14 +85,46 @@ def run_share(epochs: float, began: float, config: TrainConfig) -> float:
     return min(1.0, max(epochs / config.epochs, seconds))
 
 
+class Objective(nn.Module):
+    """The loss of a batch, as a module: what several processes keep in step is its gradient."""
+
+    def __init__(self, model: RecurrentNetwork) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, inputs: torch.Tensor, targets: torch.Tensor, state: State | None, tokens: int
+    ) -> tuple[torch.Tensor, State | None]:
+        """Ids (B, T) and their targets → the sum of their losses over `tokens`, and the state.
+
+        Targets (B,) without a state are what follows whole windows, as the article trains.
+        """
+        if state is None:
+            logits = self.model.predict_next(inputs)
+        else:
+            logits, state = self.model(inputs, state)
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
+        return loss / tokens, state
+
+
 def epoch_losses(
-    model: RecurrentNetwork, pieces: Pieces, config: TrainConfig, epoch: int, progress: float = 0.0
+    model: RecurrentNetwork,
+    pieces: Pieces,
+    config: TrainConfig,
+    epoch: int,
+    progress: float = 0.0,
+    objective: nn.Module | None = None,
 ) -> Iterator[tuple[torch.Tensor, int]]:
     """The batches of one epoch as (mean loss over its tokens, number of tokens).
 
     Order and keys depend on the seed and the epoch alone, so that a resumed run repeats them.
     Each piece is in a random key, until `progress`, the share of the run done, says otherwise.
+    Of several processes each takes its rows of every batch; their losses add up to the batch's.
     """
+    objective = objective or Objective(model)
+    mine = slice(rank(), None, world())
     draw = np.random.default_rng([config.seed, epoch])
     device = next(model.parameters()).device
     transpose = config.transpose and progress < config.transpose_until
@@ -99,18 +132,18 @@ def epoch_losses(
     if model.config.network == "article":
         inputs, targets = windows(joined(pieces, keys), config.steps)
         for index in torch.from_numpy(draw.permutation(len(inputs))).split(config.batch):
-            logits = model.predict_next(inputs[index].to(device))
-            yield nn.functional.cross_entropy(logits, targets[index].to(device).long()), len(index)
+            rows = index[mine]
+            if len(index) >= world():  # else some process would have nothing to do
+                target = targets[rows].to(device).long()
+                yield objective(inputs[rows].to(device), target, None, len(index))[0], len(index)
         return
     order = draw.permutation(len(pieces))
-    state = model.zero_state(config.batch)
+    state = model.zero_state(len(range(config.batch)[mine]))
     for chunk in streams((pieces[i][keys[i]] for i in order), config.batch, config.steps):
-        state = carry(state, chunk.fresh.to(device))
-        logits, state = model(chunk.inputs.to(device), state)
+        state = carry(state, chunk.fresh[mine].to(device))
         tokens = int((chunk.targets != IGNORE).sum())
-        loss = nn.functional.cross_entropy(
-            logits.flatten(0, 1), chunk.targets.to(device).flatten(), ignore_index=IGNORE
-        )
+        inputs, targets = chunk.inputs[mine].to(device), chunk.targets[mine].to(device)
+        loss, state = objective(inputs, targets, state, tokens)
         yield loss, tokens
 
 
@@ -133,9 +166,12 @@ def train(
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
     already, the run goes on from it, and ends in exactly the weights of an uninterrupted run.
     `progress` shows a bar; None means only on a terminal. `stop_after` ends this call after so
-    many epochs, for the next one to go on. Raises CheckpointError if the folder holds a run of
-    another configuration.
+    many epochs, for the next one to go on. In a process group (`distributed.process_group`) all
+    processes call this, and the first one writes. Raises CheckpointError if the folder holds a run
+    of another configuration, and ValueError for a batch of fewer rows than processes.
     """
+    if config.batch < world():
+        raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -147,8 +183,10 @@ def train(
     run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
         _resume(folder / "last.safetensors", run, optimizer)
+    torch.manual_seed(config.seed + rank()) if rank() else None  # its own dropout
+    objective, first = in_step(Objective(model)), rank() == 0
     began = time.perf_counter() - (run.history[-1]["seconds"] if run.history else 0.0)
-    hidden = None if progress is None else not progress
+    hidden = True if not first else None if progress is None else not progress
     done_before = len(run.history)
     last = min(config.epochs, done_before + (stop_after or config.epochs))
     for epoch in range(done_before + 1, last + 1):
@@ -157,14 +195,14 @@ def train(
         total = _epoch_batches(data.train, model_config, config)
         started = time.perf_counter()
         bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
-        done = run_share(epoch - 1, began, config)
-        for loss, n in epoch_losses(model, data.train, config, epoch, done):
-            done = run_share(epoch - 1 + batches / total, began, config)
+        done = agreed(run_share(epoch - 1, began, config), device)
+        for loss, n in epoch_losses(model, data.train, config, epoch, done, objective):
+            done = agreed(run_share(epoch - 1 + batches / total, began, config), device)
             if model_config.network != "article":
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * rate_factor(done, config)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss * world()).backward()  # the processes' gradients are averaged
             if config.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
@@ -174,9 +212,10 @@ def train(
                 f"{tokens / (time.perf_counter() - started):,.0f} tokens/s"
             )
             bar.update()
-            if config.seconds and time.perf_counter() - began > config.seconds:
+            if config.seconds and done >= 1:
                 break
         bar.close()
+        loss_sum = summed(loss_sum, device)
         rate = tokens / (time.perf_counter() - started)
         valid_loss = nll(model, data.valid, window=config.steps).mean
         run.history.append(
@@ -184,9 +223,12 @@ def train(
              "valid_loss": round(valid_loss, 6), "tokens_per_second": round(rate),
              "seconds": round(time.perf_counter() - began, 3)}
         )  # fmt: skip
-        _save_epoch(folder, run, optimizer)
-        if config.seconds and run.history[-1]["seconds"] > config.seconds:
+        if first:
+            _save_epoch(folder, run, optimizer)
+        if config.seconds and done >= 1:
             break
+    if not first:
+        return run
     best = load_checkpoint(folder / "best.safetensors")
     best.history = run.history  # the whole run, also what came after the best epoch
     save_checkpoint(folder / "best.safetensors", best)

@@ -1,0 +1,65 @@
+"""Several processes that train as one: what torchrun starts, PyTorch's DDP keeps in step.
+
+Every process holds the whole network and reads the same batches, of which it takes every n-th row;
+DistributedDataParallel adds up their gradients. So N processes take the same steps as one, at the
+same batch, up to the order in which numbers are added and to dropout, which each draws for itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed, nn
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun has started; without torchrun, do nothing."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def world() -> int:
+    """Number of processes; 1 without torchrun."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def in_step(module: nn.Module) -> nn.Module:
+    """The module with its gradients added up over all processes."""
+    if world() == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+
+def agreed(value: float, device: torch.device) -> float:
+    """What the first process holds: clocks differ, and all must stop at the same batch."""
+    if world() == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float32, device=device)
+    distributed.broadcast(shared, src=0)
+    return float(shared)
+
+
+def summed(value: float, device: torch.device) -> float:
+    """The sum over all processes."""
+    if world() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float32, device=device)
+    distributed.all_reduce(total)
+    return float(total)
