@@ -243,6 +243,49 @@ def evaluate(args: argparse.Namespace) -> None:
         line(Path(name).stem, ev.nll(checkpoint.model, held_out, steps, before).per_piece)
 
 
+def judge(args: argparse.Namespace) -> None:
+    """train a network to tell human from generated pieces, and print how well it can"""
+    from pianolstm.baselines import fitted_bigram
+    from pianolstm.checkpoint import load_checkpoint, shipped
+    from pianolstm.generation import generate
+    from pianolstm.judge import accuracy, long_enough, train_judge
+
+    for name in args.composers:
+        source = "events" if name == "bigram" else name
+        network = load_checkpoint(source) if Path(source).suffix else shipped(source)
+        data = _dataset(args, network.encoding, network.vocabulary)
+        human = [data.split.train, [*data.split.valid, *data.split.test]]
+        starts = [[ids[:1] for ids in data.train_own_key],
+                  [ids[:1] for ids in (*data.valid, *data.test)]]  # fmt: skip
+        end = network.vocabulary.ids.get(EOS)
+        length = ARTICLE_LENGTH if end is None else LONGEST_PIECE
+        generated, seed = [], args.seed
+        for part in starts:
+            seeds = range(seed, seed := seed + len(part))
+            if name == "bigram":
+                new = fitted_bigram(data).generate(int(part[0][0]), length, seeds, end)
+            else:
+                new = generate(network.model, part, length, seeds, progress=None, stop=end)
+            decode = network.vocabulary.decode
+            generated.append([network.encoding.decode(decode([*s, *n])) for s, n in zip(part, new)])
+        # What the encoding cannot write must not give the human pieces away
+        human = [[network.encoding.decode(network.encoding.encode(p)) for p in h] for h in human]
+        found = accuracy(train_judge(human[0], generated[0], args.seed), human[1], generated[1])
+        entry = {
+            "composer": Path(name).stem,
+            "accuracy": found.value,
+            "interval": [float(found.low), float(found.high)],
+            "trained_on": [len(long_enough(pieces[0])) for pieces in (human, generated)],
+            "judged": [len(long_enough(pieces[1])) for pieces in (human, generated)],
+            "command": " ".join(["python -m pianolstm", *sys.argv[1:]]),
+        }
+        print(
+            f"{entry['composer']:12} told from human in {found} of cases; judged on "
+            f"{' human and '.join(map(str, entry['judged']))} generated pieces"
+        )
+        _log(args.log, entry)
+
+
 def compose(args: argparse.Namespace) -> None:
     """write a new piece: as MIDI, as sound and as a picture"""
     from pianolstm.checkpoint import load_checkpoint, shipped
@@ -381,7 +424,6 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--weight-decay", type=float)
         sub.add_argument("--clip", type=float, help="largest norm of the gradient; 0: any")
-        sub.add_argument("--average", type=float, help="decay of the average of the weights")
         sub.add_argument("--transpose", action=BOTH, help="a random key for each piece")
         until_help = "share of the run after which pieces stay in their own keys"
         sub.add_argument("--transpose-until", type=float, help=until_help)
@@ -410,6 +452,12 @@ def parser() -> argparse.ArgumentParser:
     add_songs(sub)
     sub.add_argument("checkpoints", nargs="*", default=["article", "note"],
                      help=f"files, or names of shipped ones: {', '.join(SHIPPED)}")  # fmt: skip
+    sub = add(judge)
+    add_songs(sub)
+    sub.add_argument("composers", nargs="*", default=["bigram", "article", "events"],
+                     help=f"bigram, or a network: a file, or {', '.join(SHIPPED)}")  # fmt: skip
+    sub.add_argument("--seed", type=int, default=5000, help="of the first piece, and of the judge")
+    sub.add_argument("--log", type=Path, help="append a line for each result")
     sub = add(compose)
     sub.add_argument("--length", type=int, metavar="TOKENS",
                      help="so many at most; otherwise the piece ends by itself")  # fmt: skip
