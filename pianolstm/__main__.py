@@ -178,31 +178,40 @@ def _log(path: Path | None, entry: dict) -> None:
 def benchmark(args: argparse.Namespace) -> None:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
     from pianolstm import benchmark as bm
+    from pianolstm.checkpoint import load_checkpoint, shipped
     from pianolstm.encoding import PianoRollEncoding
     from pianolstm.evaluation import nll
     from pianolstm.model import ModelConfig
 
+    encoding = PianoRollEncoding(args.frames)
     if args.rolls.is_dir():
-        args.songs, encoding = args.rolls, PianoRollEncoding(args.frames)
+        args.songs = args.rolls
         split = _dataset(args, encoding).split
         parts = [[encoding.roll(piece) for piece in part] for part in split]
     else:
-        encoding, parts = PianoRollEncoding(args.frames), bm.load_rolls(args.rolls)
+        parts = bm.load_rolls(args.rolls)
     data = bm.roll_dataset(*parts, encoding)
-    model = ModelConfig(args.network, len(data.vocabulary), (384, 384), 0.5, True, True)
-    best, entry = _fit(args, data, model)
+    if args.checkpoint:  # nothing is trained
+        name = args.checkpoint
+        best = load_checkpoint(name) if Path(name).suffix else shipped(name)
+        if best.vocabulary != data.vocabulary:
+            raise ValueError(f"{name} writes no piano rolls. Use one that benchmark trained")
+        entry, label = {}, name
+    else:
+        model = ModelConfig(args.network, len(data.vocabulary), (384,), 0.5, True, True)
+        best, entry = _fit(args, data, model)
+        label = f"this {args.network}, {entry['minutes']:.1f} min"
     losses = nll(best.model, data.test).per_piece
     entry |= {
         "data": args.rolls.stem,
-        "network": args.network,
+        "network": best.model.config.network,
         "valid": bm.frame_nll(nll(best.model, data.valid).per_piece, data, data.valid),
         "test": bm.frame_nll(losses, data, data.test),
         "kinds": bm.copying(losses, data, data.test),
     }
     rows = {} if args.no_baselines else bm.baselines(data)
     entry |= {"baselines": rows} if rows else {}
-    rows |= {f"this network, {entry['minutes']:.1f} min": entry["test"]}
-    print(bm.table(args.rolls.stem, rows))
+    print(bm.table(args.rolls.stem, rows | {label: entry["test"]}))
     _log(args.log, entry)
 
 
@@ -446,6 +455,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--frames", type=int, default=2, help="a quarter, for MIDI files")
     sub.add_argument("--network", choices=NETWORKS[:1] + NETWORKS[2:], default="note")
     sub.add_argument("--no-baselines", action="store_true", help="train and measure only")
+    sub.add_argument("--checkpoint", help="measure this one, a file or jsb, and train nothing")
     add_training(sub)
     sub.set_defaults(recursive=False, all_pieces=False, only=None)
     sub = add(evaluate)

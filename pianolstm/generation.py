@@ -7,7 +7,8 @@ any machine (a token could differ only where the draw falls within rounding of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def generate(
     result = np.zeros((len(prompts), length), dtype=np.int64)
     ends = np.full(len(prompts), length)
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), _threads_for(len(prompts)):
         state, logits = _read_prompts(model, prompts)
         hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
@@ -118,6 +119,25 @@ def generate(
                 break
             logits, state = model.step(torch.from_numpy(result[:, i]).to(device), state)
     return [ids[:end] for ids, end in zip(result, ends)]
+
+
+FEW = 8  # pieces side by side, up to which one thread is faster than several
+
+
+@contextmanager
+def _threads_for(pieces: int) -> Iterator[None]:
+    """One thread while few pieces are written: a step is then too short to be worth sharing.
+
+    The step of a single piece takes a quarter of a millisecond; handing it to a second core costs
+    as much, and far more where that core is busy.
+    """
+    before = torch.get_num_threads()
+    if pieces <= FEW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _likeliest(logits: np.ndarray) -> int:
