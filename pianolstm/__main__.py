@@ -201,11 +201,19 @@ def benchmark(args: argparse.Namespace) -> None:
         model = ModelConfig(args.network, len(data.vocabulary), (384,), 0.5, True, True)
         best, entry = _fit(args, data, model)
         label = f"this {args.network}, {entry['minutes']:.1f} min"
-    losses = nll(best.model, data.test).per_piece
+    losses, valid = (nll(best.model, part) for part in (data.test, data.valid))
+    losses, valid_nats = losses.per_piece, bm.frame_nll(valid.per_piece, data, data.valid)
+    tokens_a_frame = valid_nats / valid.mean
     entry |= {
+        "name": args.name or args.rolls.stem,
         "data": args.rolls.stem,
         "network": best.model.config.network,
-        "valid": bm.frame_nll(nll(best.model, data.valid).per_piece, data, data.valid),
+        "tokens_per_second": int(np.median([row["tokens_per_second"] for row in best.history])),
+        "curve": [  # minutes and validation nats a frame
+            (round(row["seconds"] / 60, 2), round(row["valid_loss"] * tokens_a_frame, 3))
+            for row in best.history
+        ],
+        "valid": valid_nats,
         "test": bm.frame_nll(losses, data, data.test),
         "kinds": bm.copying(losses, data, data.test),
     }
@@ -455,6 +463,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--frames", type=int, default=2, help="a quarter, for MIDI files")
     sub.add_argument("--network", choices=NETWORKS[:1] + NETWORKS[2:], default="note")
     sub.add_argument("--no-baselines", action="store_true", help="train and measure only")
+    sub.add_argument("--name", help="of the result in the log")
     sub.add_argument("--checkpoint", help="measure this one, a file or jsb, and train nothing")
     add_training(sub)
     sub.set_defaults(recursive=False, all_pieces=False, only=None)
