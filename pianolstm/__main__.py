@@ -60,6 +60,7 @@ def _encoding(args: argparse.Namespace):
         "--voicing": args.voicing and args.encoding != "article",
         "--tracks": args.tracks and args.encoding != "events",
         "--home": args.home and args.encoding != "events",
+        "--countdown": args.countdown and args.encoding != "events",
         "--at-least": getattr(args, "at_least", 1) > 1 and args.encoding == "events",
     }
     for name, given in wrong.items():
@@ -68,7 +69,7 @@ def _encoding(args: argparse.Namespace):
     return {
         "article": ArticleEncoding(voicing=args.voicing),
         "rhythm": RhythmEncoding(),
-        "events": EventEncoding(tracks=args.tracks, home=args.home),
+        "events": EventEncoding(tracks=args.tracks, home=args.home, countdown=args.countdown),
     }[args.encoding]
 
 
@@ -331,7 +332,7 @@ def compose(args: argparse.Namespace) -> None:
         )
     checkpoint = args.checkpoint
     loaded = load_checkpoint(checkpoint) if Path(checkpoint).suffix else shipped(checkpoint)
-    prompt, notices = read_prompt(args.prompt, loaded)
+    prompt, notices = read_prompt(args.prompt, loaded, args.bars)
     for notice in notices:
         print(f"prompt: {notice}", file=sys.stderr)
     seeds = [args.seed + i for i in range(args.pieces)]
@@ -408,6 +409,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--tracks", action="store_true", help="events: name instrument and track")
         home_help = "events: write every piece as if in C major or A minor"
         sub.add_argument("--home", action="store_true", help=home_help)
+        countdown_help = "events: bar lines say how many bars are left"
+        sub.add_argument("--countdown", action="store_true", help=countdown_help)
 
     sub = add(read)
     sub.add_argument("folder", type=Path, help="its subfolders are read too")
@@ -490,6 +493,7 @@ def parser() -> argparse.ArgumentParser:
         "such as 'C3.G3.E4:1 D4:0.5 rest:0.5'; the network's own beginning unless given"
     )
     sub.add_argument("--prompt", help=prompt_help)
+    sub.add_argument("--bars", type=int, help="length that the piece is told to have")
     sub.add_argument("--pieces", type=int, default=1, help="how many; seeds count up")
     sub.add_argument("--out", type=Path, default=Path(), help="folder for the files")
     sub.add_argument("--name", default="composition", help="name of the files, without ending")

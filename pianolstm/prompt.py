@@ -6,31 +6,45 @@ import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.encoding import BOS, EOS, ArticleEncoding, Encoding, RhythmEncoding
+from pianolstm.encoding.events import BARS, number_bars
 from pianolstm.parsing import read_midi
 from pianolstm.piece import Piece
 from pianolstm.quantisation import quantise
 from pianolstm.unknown import fill_unknown
 
-BARS = 2  # that are taken from a MIDI file
+FIRST_BARS = 2  # that are taken from a MIDI file
+USUAL_BARS = 16  # of a piece that a prompt begins
 MIDI_ENDINGS = (".mid", ".midi", ".kar")
 OTHER_ENDINGS = (".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")
 
 
-def read_prompt(text: str | None, checkpoint: Checkpoint) -> tuple[np.ndarray, list[str]]:
+def read_prompt(
+    text: str | None, checkpoint: Checkpoint, bars: int | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Ids of a prompt, and notices of what was replaced in it or left out.
+
+    `bars` is how long the whole piece is told to become, for networks that count bars down; given
+    none, a prompt is told `USUAL_BARS`, and without a prompt the network chooses. Raises ValueError
+    for bars that another network cannot be told.
 
     The text is the name of a MIDI file (its first two sounding bars), or chords and notes with
     their quarters and spaces between, such as "C3.G3.E4:1 D4:0.5 rest:0.5". None gives the
     network's own beginning. Raises ValueError for what cannot be read.
     """
     known, encoding = checkpoint.vocabulary, checkpoint.encoding
+    counts = getattr(encoding, "countdown", False)
+    if bars is not None and not (counts and bars >= 1):
+        why = "a piece has at least 1" if counts else "this network does not count bars down"
+        raise ValueError(f"--bars {bars}: {why}. Leave it out")
     if text is None and BOS in known:
-        return known.encode([BOS]), []
+        return known.encode([BOS, "metre:4/4", f"bar:{min(bars, BARS)}"] if bars else [BOS]), []
     if text is None:  # a G major chord in the network's own words, or the first that it knows
         chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
         return known.encode([chord]), []
     piece, notices = prompt_piece(text, encoding)
     tokens = [token for token in encoding.encode(piece) if token != EOS]
+    if counts:
+        number_bars(tokens, bars or USUAL_BARS)
     filled = fill_unknown(tokens, encoding, known)
     if filled.replaced:
         notices.append(str(filled))
@@ -43,7 +57,7 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
         result = quantise(read_midi(text), bend=True)
         starts = result.piece.bar_starts()
         first = int(np.searchsorted(starts, result.piece.notes["onset"][0], side="right"))
-        last = min(first + BARS - 1, len(starts))
+        last = min(first + FIRST_BARS - 1, len(starts))
         return result.piece.bars(first, last), [f"bars {first} to {last} of {result}"]
     if text.lower().endswith(OTHER_ENDINGS):
         raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")

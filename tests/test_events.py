@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pianolstm.encoding import BOS, EOS, EventEncoding, RhythmEncoding, encoding_from_dict
-from pianolstm.encoding.events import METRES
+from pianolstm.encoding.events import METRES, number_bars
 from pianolstm.parsing import MidiParseError, find_midi_files, read_midi
 from pianolstm.piece import NOTE_DTYPE, Piece, key_name
 from pianolstm.quantisation import quantise
@@ -21,6 +21,7 @@ KINDS = [
     EventEncoding(tracks=True, velocity_bins=32),
     EventEncoding(resolution=480, metre=False, velocity_bins=127, tracks=True),
     EventEncoding(home=True),
+    EventEncoding(home=True, countdown=True),
 ]
 rows = st.tuples(
     st.integers(0, 400),  # onset
@@ -273,3 +274,31 @@ def test_at_home_every_key_is_written_alike():
     assert wild.repaired == {"pitches out of range": 1}
     with pytest.raises(ValueError, match="home needs metre=True"):
         EventEncoding(home=True, metre=False).encode(pieces[0])
+
+
+def test_counting_down_a_piece_ends_with_its_last_bar():
+    encoding = EventEncoding(countdown=True)
+    piece = Piece.from_quarters([(0, 1, 60), (4, 1, 62), (9, 3, 64)])
+    tokens = encoding.encode(piece)
+    assert [t for t in tokens if t.startswith("bar:")] == ["bar:3", "bar:2", "bar:1"]
+    assert not encoding.decode(tokens).repaired
+    long = Piece.from_quarters([(4 * i, 1, 60) for i in range(70)])
+    numbers = [int(t[4:]) for t in encoding.encode(long) if t.startswith("bar:")]
+    assert numbers == [64] * 7 + list(range(63, 0, -1))
+    assert not encoding.decode(encoding.encode(long)).repaired
+    for text, mended in (
+        ("bar:3 bar:1 <eos>", {"bars with another number": 1}),
+        ("bar:2 bar:1 bar:5 bar:4 bar:3 bar:2 bar:1 <eos>", {"bars with another number": 1}),
+        ("bar:3 bar:2 <eos>", {"bars announced and not written": 1}),
+    ):
+        assert encoding.decode(text.split()).repaired == mended
+    with pytest.raises(ValueError, match="countdown needs metre=True"):
+        EventEncoding(countdown=True, metre=False).encode(piece)
+
+
+def test_the_beginning_of_a_longer_piece_is_told_its_length():
+    tokens = ["<bos>", "bar:2", "at:0", "bar:1"]
+    number_bars(tokens, 12)
+    assert tokens == ["<bos>", "bar:12", "at:0", "bar:11"]
+    number_bars(tokens, 1)
+    assert tokens == ["<bos>", "bar:1", "at:0", "bar:1"]  # longer than it was told to be

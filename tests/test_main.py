@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -156,3 +157,16 @@ def test_compose_goes_on_where_a_network_writes_nothing(tmp_path, capsys):
     assert main(command) == 0
     assert "the network wrote no note. Try another --seed" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(songs_folder.glob("bach_bwv2*.mid"))[:60]:
+        shutil.copy(path, few)
+    log = tmp_path / "judge.jsonl"
+    assert main(["judge", "bigram", "--songs", str(few), "--log", str(log)]) == 0
+    assert "told from human in" in capsys.readouterr().out
+    entry = json.loads(log.read_text())
+    assert entry["composer"] == "bigram" and entry["accuracy"] > 0.8
+    assert entry["command"].startswith("python -m pianolstm ")

@@ -10,6 +10,9 @@ written with `more` (four quarters) in front: a half note is `for:2`, six quarte
 With `tracks` each note begins with its track, and a track's first note with its program unless
 that is 0, the piano; with `velocity_bins` each note ends with its loudness.
 
+With `countdown` a bar's number says how many bars are left, itself included: the last is `bar:1`.
+So a piece announces its length when it begins, and its end is always written alike.
+
 With `home` all pieces are written as if they stood in C major or A minor, and the key, said once,
 tells how far they are from there: what ends a piece in one key looks the same in every other.
 
@@ -63,6 +66,7 @@ class EventEncoding:
     tracks: bool = False  # a note names its track, a track its program
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
     home: bool = False  # pitches as in C major or A minor; the key says the rest
+    countdown: bool = False  # a bar line says how many bars are left, itself included
 
     def __post_init__(self) -> None:
         if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
@@ -78,8 +82,9 @@ class EventEncoding:
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
                 f"for {TRACKS}. Read it with fewer instruments, or encode without tracks"
             )
-        if self.home and not self.metre:
-            raise ValueError("home needs metre=True: the key is written in the bars")
+        if (self.home or self.countdown) and not self.metre:
+            option = "home" if self.home else "countdown"
+            raise ValueError(f"{option} needs metre=True: it is written in the bars")
         high_first = -notes["pitch"].astype(int)
         home = home_shift(piece.key) if self.home and piece.key else 0
         track = notes["track"] if self.tracks else np.zeros(len(notes))
@@ -105,6 +110,8 @@ class EventEncoding:
             tokens.extend(self._time("for", length))
             if self.velocity_bins:
                 tokens.append(f"loud:{self._bin(velocity)}")
+        if self.countdown:
+            number_bars(tokens, sum(token.startswith("bar:") for token in tokens))
         return [*tokens, EOS]
 
     def _bars(self, piece: Piece) -> Iterator[tuple[int, int, list[str]]]:
@@ -155,7 +162,9 @@ class EventEncoding:
         * a token of another encoding, or out of its range, is passed over;
         * `<bos>` is passed over inside of a piece, and so is all that follows `<eos>`;
         * a pitch without a duration, or a duration without a pitch, is passed over;
-        * a bar is the next one, whatever its number; a place beyond its end is passed over;
+        * a bar is the next one, whatever its number, which counts as another one if it does not
+          follow from the last; with `countdown`, bars that are still announced at the end count;
+        * a place beyond the end of its bar is passed over;
         * the first key holds;
         * a pitch that the key moves out of 0 to 127 is passed over;
         * places may go back within a bar; `more` in front of anything but a time is passed over;
@@ -248,6 +257,17 @@ def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
     return values | {f"loud:{b}": ("loud", b) for b in range(encoding.velocity_bins)}
 
 
+def number_bars(tokens: list[str], number: int) -> None:
+    """Number the bar lines down from `number`, in place: the last of so many is `bar:1`.
+
+    The beginning of a longer piece is told how long it is to become by a larger number.
+    """
+    for i, token in enumerate(tokens):
+        if token.startswith("bar:"):
+            tokens[i] = f"bar:{min(max(number, 1), BARS)}"
+            number -= 1
+
+
 def home_shift(key: str) -> int:
     """Semitones from C major or A minor up to a key, −6 to 5: 2 for "D major" and "B minor"."""
     sharps, _ = key_sharps(key)
@@ -325,8 +345,12 @@ class _Reader:
         current = [metre for metre in self.metres if metre[0] <= start][-1:]
         beats, unit = current[0][1:] if current else COMMON
         self.bar = (start, start + self.encoding._bar_ticks(beats, unit))
-        self.number += 1
-        self.count("bars with another number", number != min(self.number, BARS))
+        last, self.number = self.number, number
+        if self.encoding.countdown:  # BARS stands for more than that, too
+            expected = {last - 1} | ({BARS} if last == BARS else set()) if last else {number}
+        else:
+            expected = {min(last + 1, BARS)}
+        self.count("bars with another number", number not in expected)
         self.time = start
 
     def _major(self, tonic: int) -> None:
@@ -341,7 +365,7 @@ class _Reader:
 
     def _at(self, number: int) -> None:
         if self.bar is None:
-            self._bar(1)
+            self._bar(1)  # whichever: the number of a first bar is as good as any
             self.count("places before the first bar", 1)
         start, end = self.bar
         if start + number >= end:
@@ -376,6 +400,8 @@ class _Reader:
         self.notes[-1][3] = self.encoding._velocity(number)
 
     def piece(self, name: str) -> Piece:
+        if self.encoding.countdown:
+            self.count("bars announced and not written", max(0, self.number - 1))
         self.count("pitches without a duration", self.pitch is not None)
         self.count("`more` without a time", self.more)
         # The last metre of a moment holds

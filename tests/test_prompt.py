@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from pianolstm.checkpoint import Checkpoint
+from pianolstm.decoding import write_midi
+from pianolstm.encoding import ArticleEncoding, EventEncoding
+from pianolstm.model import ModelConfig, build_model
+from pianolstm.piece import Piece
+from pianolstm.prompt import USUAL_BARS, read_prompt
+from pianolstm.vocabulary import Vocabulary
+
+
+def network(encoding, vocabulary=None):
+    torch.manual_seed(0)
+    vocabulary = vocabulary or Vocabulary(encoding.all_tokens())
+    return Checkpoint(
+        build_model(ModelConfig("note", len(vocabulary), (8,), 0.0)), vocabulary, encoding
+    )
+
+
+DOWN = network(EventEncoding(home=True, countdown=True))
+
+
+def tokens(*arguments):
+    ids, notices = read_prompt(*arguments)
+    return arguments[1].vocabulary.decode(ids), notices
+
+
+def test_a_network_begins_by_itself_or_is_told_how_long():
+    assert tokens(None, DOWN) == (["<bos>"], [])
+    assert tokens(None, DOWN, 8) == (["<bos>", "metre:4/4", "bar:8"], [])
+    assert tokens(None, DOWN, 99)[0][-1] == "bar:64"
+    chords = network(ArticleEncoding(), Vocabulary(["C4", "7.11.2"]))
+    assert tokens(None, chords) == (["7.11.2"], [])
+
+
+def test_the_first_bars_of_a_file_begin_a_piece_of_some_length(tmp_path):
+    piece = Piece.from_quarters([(i, 1, 60 + i) for i in range(4, 20)], ticks_per_quarter=480)
+    path = write_midi(piece, tmp_path / "song.mid")
+    found, notices = tokens(str(path), DOWN)
+    bars = [token for token in found if token.startswith("bar:")]
+    assert bars == [f"bar:{USUAL_BARS}", f"bar:{USUAL_BARS - 1}"] and "<eos>" not in found
+    assert notices[0].startswith("bars 2 to 3 of")
+    assert [t for t in tokens(str(path), DOWN, 5)[0] if t.startswith("bar:")] == ["bar:5", "bar:4"]
+
+
+def test_lengths_that_cannot_be_told():
+    with pytest.raises(ValueError, match="--bars 0: a piece has at least 1"):
+        read_prompt(None, DOWN, 0)
+    with pytest.raises(ValueError, match="--bars 9: this network does not count bars down"):
+        read_prompt(None, network(EventEncoding()), 9)
