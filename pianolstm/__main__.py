@@ -143,6 +143,10 @@ def _fit(args: argparse.Namespace, data, model):
         model = replace(model, hidden=ArticleLSTM.HIDDEN, dropout=0.3)
     given = {f.name: getattr(args, f.name, None) for f in (*fields(config), *fields(model))}
     given = {name: value for name, value in given.items() if value is not None}
+    if "hidden" in given:
+        given["hidden"] = tuple(given["hidden"])
+    if getattr(data.encoding, "home", False) and "transpose_until" not in given:
+        given.setdefault("transpose", False)  # which would lead away from home
     config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     model = replace(model, **{k: v for k, v in given.items() if hasattr(model, k)})
     with process_group():
@@ -185,6 +189,8 @@ def benchmark(args: argparse.Namespace) -> None:
         args.songs = args.rolls
         split = _dataset(args, encoding).split
         parts = [[encoding.roll(piece) for piece in part] for part in split]
+        lost = sum(encoding.lost(piece) for part in split for piece in part)
+        print(f"{lost:,} notes lie between the frames and are in none", file=sys.stderr)
     else:
         parts = bm.load_rolls(args.rolls)
     data = bm.roll_dataset(*parts, encoding)
@@ -199,20 +205,22 @@ def benchmark(args: argparse.Namespace) -> None:
         best, entry = _fit(args, data, model)
         label = f"this {args.network}, {entry['minutes']:.1f} min"
     losses, valid = (nll(best.model, part) for part in (data.test, data.valid))
-    losses, valid_nats = losses.per_piece, bm.frame_nll(valid.per_piece, data, data.valid)
-    tokens_a_frame = valid_nats / valid.mean
+    valid_nats = bm.frame_nll(valid.per_piece, data, data.valid)
+    if not args.checkpoint:
+        tokens_a_frame = valid_nats / valid.mean
+        rates = [row["tokens_per_second"] for row in best.history]
+        entry["tokens_per_second"] = int(np.median(rates))
+        entry["curve"] = [  # minutes and validation nats a frame
+            (round(row["seconds"] / 60, 2), round(row["valid_loss"] * tokens_a_frame, 3))
+            for row in best.history
+        ]
     entry |= {
         "name": args.name or args.rolls.stem,
         "data": args.rolls.stem,
         "network": best.model.config.network,
-        "tokens_per_second": int(np.median([row["tokens_per_second"] for row in best.history])),
-        "curve": [  # minutes and validation nats a frame
-            (round(row["seconds"] / 60, 2), round(row["valid_loss"] * tokens_a_frame, 3))
-            for row in best.history
-        ],
         "valid": valid_nats,
-        "test": bm.frame_nll(losses, data, data.test),
-        "kinds": bm.copying(losses, data, data.test),
+        "test": bm.frame_nll(losses.per_piece, data, data.test),
+        "kinds": bm.copying(losses.per_piece, data, data.test),
     }
     rows = {} if args.no_baselines else bm.baselines(data)
     entry |= {"baselines": rows} if rows else {}
@@ -268,6 +276,10 @@ def judge(args: argparse.Namespace) -> None:
         source = "events" if name == "bigram" else name
         network = load_checkpoint(source) if Path(source).suffix else shipped(source)
         data = _dataset(args, network.encoding, network.vocabulary)
+        if data.split is None:
+            raise ValueError(
+                f"{args.songs}: a token store has no pieces; give a folder of MIDI files"
+            )
         human = [data.split.train, [*data.split.valid, *data.split.test]]
         starts = [[ids[:1] for ids in data.train_own_key],
                   [ids[:1] for ids in (*data.valid, *data.test)]]  # fmt: skip
@@ -279,7 +291,8 @@ def judge(args: argparse.Namespace) -> None:
             if name == "bigram":
                 new = fitted_bigram(data).generate(int(part[0][0]), length, seeds, end)
             else:
-                new = generate(network.model, part, length, seeds, progress=None, stop=end)
+                new = generate(network.model, part, length, seeds, progress=None, stop=end,
+                               counts=network.counts)  # fmt: skip
             decode = network.vocabulary.decode
             generated.append([network.encoding.decode(decode([*s, *n])) for s, n in zip(part, new)])
         # What the encoding cannot write must not give the human pieces away
@@ -335,7 +348,7 @@ def compose(args: argparse.Namespace) -> None:
     end = loaded.vocabulary.ids.get(EOS)
     length = args.length or (LONGEST_PIECE if end else ARTICLE_LENGTH)
     written = generate(loaded.model, [prompt] * args.pieces, length, seeds, args.temperature,
-                       top_p=args.top_p, progress=None, stop=end)  # fmt: skip
+                       top_p=args.top_p, progress=None, stop=end, counts=loaded.counts)  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     for name, seed, new in zip(names, seeds, written):
         finished = end is not None and len(new) < length

@@ -11,6 +11,7 @@ looking at the others; it then cannot know that a chord has one third and not tw
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], li
         raise BenchmarkError(f"{path}: no such file. {advice}")
     try:
         content = loadmat(path)
-    except (MatReadError, ValueError, TypeError, NotImplementedError, EOFError) as error:
+    except (MatReadError, ValueError, TypeError, NotImplementedError, EOFError, OSError,
+            IndexError, zlib.error) as error:  # fmt: skip
         raise BenchmarkError(f"{path.name}: no MATLAB file ({error}). {advice}") from error
     missing = [part for part in PARTS if part not in content]
     if missing:
@@ -152,16 +154,19 @@ def repeat_losses(bigram: Bigram, data: Dataset, pieces: Sequence[np.ndarray]) -
     """Nats of every frame under a model that repeats the last frame, or else draws a new one.
 
     p(frame) = r · [it is the last one] + (1 − r) · bigram(frame), where r is the share of frames of
-    the training pieces that repeat the one before.
+    the training pieces that repeat the one before. A piece's first frame has none before it.
     """
     frame_end = data.vocabulary.ids[FRAME_END]
     train = np.concatenate([repeats(ids, frame_end) for ids in data.train_own_key])
     r = train.mean()
     frames = frame_losses(bigram.losses(pieces), pieces, frame_end)
-    return [
+    mixed = [
         -np.log(r * repeats(ids, frame_end) + (1 - r) * np.exp(-loss))
         for loss, ids in zip(frames, pieces)
     ]
+    for loss, alone in zip(mixed, frames):
+        loss[:1] = alone[:1]
+    return mixed
 
 
 def repeats(ids: np.ndarray, frame_end: int) -> np.ndarray:

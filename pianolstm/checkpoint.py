@@ -50,6 +50,12 @@ class Checkpoint:
     history: list[dict] = field(default_factory=list)  # one row an epoch
     train_config: TrainConfig = field(default_factory=TrainConfig)
 
+    @property
+    def counts(self) -> dict[int, int]:
+        """Ids that number something, each with the id that must follow; for `generate`."""
+        ids = self.vocabulary.ids
+        return {ids[a]: ids[b] for a, b in self.encoding.counting().items() if a in ids}
+
 
 class CheckpointError(ValueError):
     """A checkpoint file that cannot be used. Says which, what was found and what to do."""

@@ -102,7 +102,7 @@ def interval_histogram(piece: Piece) -> np.ndarray:
     Source: Yang and Lerch 2020, "On the Evaluation of Generative Models in Music": pitch interval.
     """
     steps = np.minimum(np.abs(top_intervals(piece)), 13)
-    return np.bincount(steps, minlength=14) / max(1, len(steps))
+    return np.bincount(steps, minlength=14) / (len(steps) or np.nan)
 
 
 LENGTHS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1, 1.5, 2, 3, 4)  # quarters
@@ -115,7 +115,7 @@ def duration_histogram(piece: Piece) -> np.ndarray:
     """
     lengths = durations(piece)
     if not len(lengths):
-        return np.zeros(len(LENGTHS))
+        return np.full(len(LENGTHS), np.nan)
     ratios = np.abs(np.log(np.maximum(lengths, 1e-3))[:, None] - np.log(LENGTHS))
     return np.bincount(ratios.argmin(axis=1), minlength=len(LENGTHS)) / len(lengths)
 
@@ -140,8 +140,8 @@ def overlapping_area(
     Distances between each two pieces of the reference, and from each piece to each of the
     reference, become two densities (Gaussian kernels of Scott's width); the area under both. So it
     asks for the same variety, not only for the same mean. Source: Yang and Lerch 2020, relative
-    measurement by intra-set and inter-set distances. NaN if either set has fewer than two pieces
-    with the statistic.
+    measurement by intra-set and inter-set distances. NaN unless three pieces of the reference, and
+    one of the others, have the statistic.
     """
     from scipy.stats import gaussian_kde
 
@@ -149,7 +149,7 @@ def overlapping_area(
         np.array([value for value in map(descriptor, group) if not np.isnan(value).any()])
         for group in (pieces, reference)
     )
-    if min(len(ours), len(theirs)) < 2:
+    if len(theirs) < 3 or not len(ours):
         return np.nan
     ours, theirs = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
     every = np.linalg.norm(theirs[:, None] - theirs[None], axis=-1)

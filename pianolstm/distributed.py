@@ -1,7 +1,7 @@
 """Several processes that train as one: what torchrun starts, PyTorch's DDP keeps in step.
 
 Every process holds the whole network and reads the same batches, of which it takes every n-th row;
-DistributedDataParallel adds up their gradients. So N processes take the same steps as one, at the
+DistributedDataParallel averages their gradients. So N processes take the same steps as one, at the
 same batch, up to the order in which numbers are added and to dropout, which each draws for itself.
 """
 
@@ -41,7 +41,7 @@ def rank() -> int:
 
 
 def in_step(module: nn.Module) -> nn.Module:
-    """The module with its gradients added up over all processes."""
+    """The module with its gradients averaged over all processes."""
     if world() == 1:
         return module
     return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)

@@ -7,7 +7,7 @@ any machine (a token could differ only where the draw falls within rounding of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -81,10 +81,13 @@ def generate(
     greedy: bool = False,
     progress: bool | None = False,
     stop: int | None = None,
+    counts: Mapping[int, int] | None = None,
 ) -> list[np.ndarray]:
     """Continue each prompt by `length` ids, all pieces side by side, the LSTM state carried.
 
-    With `stop`, an id such as that of `<eos>`, a piece ends before it and may be shorter.
+    With `stop`, an id such as that of `<eos>`, a piece ends before it and may be shorter. `counts`
+    are ids that number something, such as bars, each with the one that must follow it: the network
+    says *when* one of them comes, and arithmetic says which.
 
     prompts: one list of ids a piece, none empty. seeds: one a piece. `greedy` takes the likeliest
     id every time (the article's argmax). `progress` shows a bar; None means only on a terminal.
@@ -100,6 +103,8 @@ def generate(
     device = next(model.parameters()).device
     result = np.zeros((len(prompts), length), dtype=np.int64)
     ends = np.full(len(prompts), length)
+    counts = counts or {}
+    last = [next((i for i in reversed(list(map(int, p))) if i in counts), None) for p in prompts]
     model.eval()
     with torch.inference_mode(), _threads_for(len(prompts)):
         state, logits = _read_prompts(model, prompts)
@@ -113,6 +118,8 @@ def generate(
                 else:
                     p = probabilities(row, temperature, top_k, top_p)
                     result[b, i] = sample_next(p, generators[b])
+                if result[b, i] in counts:
+                    last[b] = result[b, i] = counts.get(last[b], result[b, i])
                 if result[b, i] == stop:
                     ends[b] = i
             if (ends <= i).all():
@@ -157,7 +164,7 @@ def _read_prompts(model: RecurrentNetwork, prompts: Sequence[Sequence[int]]):
         states.append(state)
         rows.append(logits)
     merged = [
-        tuple(torch.cat([s[depth][part] for s in states]) for part in (0, 1))
+        tuple(torch.cat([s[depth][part] for s in states]) for part in range(len(states[0][depth])))
         for depth in range(len(states[0]))
     ]
     return merged, torch.cat(rows)

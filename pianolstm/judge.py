@@ -2,7 +2,8 @@
 
 A discriminator as in Goodfellow et al. 2014, "Generative Adversarial Networks", but trained after
 the fact and used to measure: 50 % right would mean that it cannot tell. It sees excerpts of the
-same number of notes, in random keys, and what it is tested on neither it nor the composer has seen.
+same number of notes, in random keys, and is tested on pieces that neither it nor the composer was
+trained on. (Validation pieces, by which a composer's best epoch was chosen, may be among them.)
 """
 
 from __future__ import annotations

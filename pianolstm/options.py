@@ -32,6 +32,9 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     def add_songs(sub: argparse.ArgumentParser) -> None:
         songs_help = "folder of MIDI files, or a token store that `read` made"
         sub.add_argument("--songs", type=Path, default=OUR_SONGS, help=songs_help)
+        add_choice(sub)
+
+    def add_choice(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--recursive", action="store_true", help="its subfolders too")
         sub.add_argument("--all-pieces", action="store_true", help="not only the Bach chorales")
         only_help = "pieces whose names fit, such as 'bach_*', rather than the chorales"
@@ -105,13 +108,13 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     sub = add("benchmark")
     rolls_help = "JSB_Chorales.mat or another set of piano rolls, or a folder of MIDI files"
     sub.add_argument("rolls", type=Path, help=rolls_help)
+    add_choice(sub)
     sub.add_argument("--frames", type=int, default=2, help="a quarter, for MIDI files")
     sub.add_argument("--network", choices=NETWORKS[:1] + NETWORKS[2:], default="note")
     sub.add_argument("--no-baselines", action="store_true", help="train and measure only")
     sub.add_argument("--name", help="of the result in the log")
     sub.add_argument("--checkpoint", help="measure this one, a file or jsb, and train nothing")
     add_training(sub)
-    sub.set_defaults(recursive=False, all_pieces=False, only=None)
     sub = add("evaluate")
     add_songs(sub)
     sub.add_argument("checkpoints", nargs="*", default=["article", "note"],

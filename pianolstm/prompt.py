@@ -33,18 +33,25 @@ def read_prompt(
     """
     known, encoding = checkpoint.vocabulary, checkpoint.encoding
     counts = getattr(encoding, "countdown", False)
-    if bars is not None and not (counts and bars >= 1):
-        why = "a piece has at least 1" if counts else "this network does not count bars down"
-        raise ValueError(f"--bars {bars}: {why}. Leave it out")
+    if bars is not None and not (counts and 1 <= bars < BARS):
+        why = (
+            f"give 1 to {BARS - 1}" if counts else "this network does not count bars; leave it out"
+        )
+        raise ValueError(f"--bars {bars}: {why}")
     if text is None and BOS in known:
-        return known.encode([BOS, "metre:4/4", f"bar:{min(bars, BARS)}"] if bars else [BOS]), []
+        return known.encode([BOS, "metre:4/4", f"bar:{bars}"] if bars else [BOS]), []
     if text is None:  # a G major chord in the network's own words, or the first that it knows
         chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
         return known.encode([chord]), []
     piece, notices = prompt_piece(text, encoding)
     tokens = [token for token in encoding.encode(piece) if token != EOS]
     if counts:
-        number_bars(tokens, bars or USUAL_BARS)
+        given = sum(token.startswith("bar:") for token in tokens)
+        if not given:
+            raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
+        if bars is not None and bars < given:
+            raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
+        number_bars(tokens, bars or max(USUAL_BARS, given))
     filled = fill_unknown(tokens, encoding, known)
     if filled.replaced:
         notices.append(str(filled))

@@ -38,10 +38,10 @@ class NoteGRU(NoteLSTM):
 class NoteTransformer(NoteLSTM):
     """Causal self-attention (Vaswani et al. 2017, "Attention Is All You Need"), PyTorch's layers.
 
-    One layer for each entry of `hidden`, which must be equal. Its state is the past itself, the
-    last `PAST` ids (B, PAST), 0 where there is none. How far away a token is, is told by a penalty
-    on distance, a different one for each head (ALiBi: Press, Smith and Lewis 2022, "Train Short,
-    Test Long", section 3), so that no position is ever new.
+    One layer for each entry of `hidden`, which must be equal. A token sees itself and the `PAST`
+    tokens before it; the state is these: their ids plus one, (B, PAST), 0 where there is none. How
+    far away a token is, is told by a penalty on distance, a different one for each head (ALiBi:
+    Press, Smith and Lewis 2022, "Train Short, Test Long", section 3), so that no position is new.
     """
 
     PAST = 256
@@ -69,27 +69,44 @@ class NoteTransformer(NoteLSTM):
         device = self.slopes.device
         return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=device),)]
 
-    def attention_bias(self, ids: torch.Tensor) -> torch.Tensor:
-        """What is added to the attention of each token (row) to each other, (B · heads, T, T)."""
-        T = ids.shape[1]
-        place = torch.arange(T, device=ids.device)
+    def attention_bias(self, nothing: torch.Tensor) -> torch.Tensor:
+        """What is added to the attention of each token (row) to each other, (B · heads, T, T).
+
+        nothing: (B, T), True where there is no token.
+        """
+        place = torch.arange(nothing.shape[1], device=nothing.device)
         distance = place[:, None] - place[None, :]
         bias = -self.slopes[:, None, None] * distance
-        bias = bias.masked_fill(distance < 0, -torch.inf)
-        nothing = (ids == 0)[:, None, None, :] & (distance != 0)  # a token sees itself in any case
-        return bias[None].masked_fill(nothing, -torch.inf).flatten(0, 1)
+        bias = bias.masked_fill((distance < 0) | (distance > self.PAST), -torch.inf)
+        unseen = nothing[:, None, None, :] & (distance != 0)  # itself it sees in any case
+        return bias[None].masked_fill(unseen, -torch.inf).flatten(0, 1)
 
     def hidden_states(
         self, ids: torch.Tensor, state: State | None = None
     ) -> tuple[torch.Tensor, State]:
-        ((past,),) = state or self.zero_state(len(ids))
-        known = int((past != 0).any(dim=0).sum())  # no time for a past that no row has
-        window = torch.cat([past[:, self.PAST - known :], ids], dim=1)
-        x, bias = self.embed(window), self.attention_bias(window)
-        for layer in self.layers:
-            x = layer(x, src_mask=bias)
-        everything = torch.cat([past, ids], dim=1)
-        return self.norm(x[:, known:]), [(everything[:, -self.PAST :],)]
+        state = state or self.zero_state(len(ids))
+        parts = []
+        for part in ids.split(self.PAST, dim=1):  # long pieces: attention grows with the square
+            x, state = self._attend(part, state)
+            parts.append(x)
+        return torch.cat(parts, dim=1), state
+
+    def _attend(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        ((past,),) = state
+        everything = torch.cat([past, ids + 1], dim=1)
+        longest = (past != 0).any(dim=0).nonzero()
+        first = int(longest[0]) if len(longest) else self.PAST  # no time for what no row has
+        window = everything[:, first:]
+        x = self.embed((window - 1).clamp(min=0))
+        bias = self.attention_bias(window == 0)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # which takes the bias for a mask (2.13)
+        try:
+            for layer in self.layers:
+                x = layer(x, src_mask=bias)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+        return self.norm(x[:, self.PAST - first :]), [(everything[:, -self.PAST :],)]
 
     def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         logits, state = self(ids.unsqueeze(1), state)

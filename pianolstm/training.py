@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,7 @@ from pianolstm.checkpoint import (
 )
 from pianolstm.dataset import IGNORE, Dataset, joined, streams, windows
 from pianolstm.distributed import agreed, in_step, rank, summed, world
+from pianolstm.encoding import encoding_from_dict
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
 
@@ -81,8 +84,10 @@ def rate_factor(progress: float, config: TrainConfig) -> float:
 
 def run_share(epochs: float, began: float, config: TrainConfig) -> float:
     """How much of a run is done, 0 to 1, by its epochs or by its seconds, whichever end it."""
-    seconds = (time.perf_counter() - began) / config.seconds if config.seconds else 0.0
-    return min(1.0, max(epochs / config.epochs, seconds))
+    share = epochs / config.epochs
+    if config.seconds:  # only the clock ends such a run before its last epoch does
+        share = max(min(share, 0.9999), (time.perf_counter() - began) / config.seconds)
+    return min(1.0, share)
 
 
 class Objective(nn.Module):
@@ -164,7 +169,8 @@ def train(
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
-    already, the run goes on from it, and ends in exactly the weights of an uninterrupted run.
+    already, the run goes on from it, and ends in exactly the weights of an uninterrupted run (of
+    one process; others draw new dropout).
     `progress` shows a bar; None means only on a terminal. `stop_after` ends this call after so
     many epochs, for the next one to go on. In a process group (`distributed.process_group`) all
     processes call this, and the first one writes. Raises CheckpointError if the folder holds a run
@@ -182,20 +188,23 @@ def train(
     optimizer = make_optimizer(model, config)
     run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
-        _resume(folder / "last.safetensors", run, optimizer)
-    torch.manual_seed(config.seed + rank()) if rank() else None  # its own dropout
+        _resume(folder / "last.safetensors", run, optimizer, digest(data.train))
+    if rank():  # its own dropout
+        torch.manual_seed(config.seed + rank() + world() * len(run.history))
     objective, first = in_step(Objective(model)), rank() == 0
     began = time.perf_counter() - (run.history[-1]["seconds"] if run.history else 0.0)
     hidden = True if not first else None if progress is None else not progress
     done_before = len(run.history)
     last = min(config.epochs, done_before + (stop_after or config.epochs))
     for epoch in range(done_before + 1, last + 1):
+        done = agreed(run_share(epoch - 1, began, config), device)
+        if config.seconds and done >= 1 and run.history:
+            break  # this run was over already
         model.train()
         loss_sum, tokens, batches = 0.0, 0, 0
         total = _epoch_batches(data.train, model_config, config)
         started = time.perf_counter()
         bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
-        done = agreed(run_share(epoch - 1, began, config), device)
         for loss, n in epoch_losses(model, data.train, config, epoch, done, objective):
             done = agreed(run_share(epoch - 1 + batches / total, began, config), device)
             if model_config.network != "article":
@@ -224,7 +233,7 @@ def train(
              "seconds": round(time.perf_counter() - began, 3)}
         )  # fmt: skip
         if first:
-            _save_epoch(folder, run, optimizer)
+            _save_epoch(folder, run, optimizer, digest(data.train))
         if config.seconds and done >= 1:
             break
     if not first:
@@ -243,7 +252,17 @@ def _epoch_batches(pieces: Pieces, model_config: ModelConfig, config: TrainConfi
     return max(1, math.ceil(np.ceil((lengths - 1) / config.steps).sum() / config.batch))
 
 
-def _save_epoch(folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+def digest(pieces: Pieces) -> torch.Tensor:
+    """A fingerprint of training data: the lengths of all pieces and the tokens of the first 100."""
+    lengths = [len(versions[0]) for versions in pieces]
+    first = [np.asarray(versions[0]).tolist() for versions in itertools.islice(pieces, 100)]
+    text = repr((lengths, first)).encode()
+    return torch.tensor(list(hashlib.sha256(text).digest()), dtype=torch.uint8)
+
+
+def _save_epoch(
+    folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer, data: torch.Tensor
+) -> None:
     """Best and last checkpoint, and the article's own whenever the training loss improves."""
     row = run.history[-1]
     if row["valid_loss"] <= min(h["valid_loss"] for h in run.history):
@@ -253,7 +272,7 @@ def _save_epoch(folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer)
     ):
         name = f"weights-improvement-{row['epoch']:02d}-{row['train_loss']:.4f}-bigger"
         save_checkpoint(folder / f"{name}.safetensors", run)
-    extra = {"resume.rng": torch.get_rng_state()}
+    extra = {"resume.rng": torch.get_rng_state(), "resume.data": data}
     if torch.cuda.is_available():
         extra["resume.rng_cuda"] = torch.cuda.get_rng_state()
     for index, state in optimizer.state_dict()["state"].items():
@@ -261,16 +280,20 @@ def _save_epoch(folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer)
     save_checkpoint(folder / "last.safetensors", run, extra=extra)
 
 
-def _resume(path: Path, run: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+def _resume(
+    path: Path, run: Checkpoint, optimizer: torch.optim.Optimizer, data: torch.Tensor
+) -> None:
     """Put weights, optimizer, random state and history of `path` into a fresh run."""
     header, tensors = read_file(path)
     same = (
         model_config_of(header) == run.model.config
         and header["vocabulary"] == run.vocabulary.tokens[1:]
+        and encoding_from_dict(header["encoding"]) == run.encoding
+        and torch.equal(tensors.get("resume.data", data[:0]), data)
     )
     if not same or TrainConfig(**header["train"]) != run.train_config:
         raise CheckpointError(
-            f"{path}: holds a run with other settings or another vocabulary. Use another folder, "
+            f"{path}: holds a run with other settings, music or vocabulary. Use another folder, "
             "or delete this one to start again"
         )
     run.model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("resume.")})

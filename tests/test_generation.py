@@ -11,6 +11,7 @@ from pianolstm.generation import (
     sample_next,
 )
 from pianolstm.model import ModelConfig, build_model
+from pianolstm.vocabulary import Vocabulary
 
 LOGITS = np.log([0.05, 0.5, 0.25, 0.15, 0.05])
 
@@ -113,3 +114,26 @@ def test_repetition_finds_the_period():
     assert repetition(list("xyz") + list("abcd") * 20) == 4
     assert repetition(range(200)) == 0
     assert repetition([1, 2]) == 0
+
+
+def test_bars_are_counted_by_arithmetic():
+    from pianolstm.checkpoint import Checkpoint
+    from pianolstm.encoding import EventEncoding
+
+    encoding = EventEncoding(countdown=True)
+    vocabulary = Vocabulary(["<bos>", "<eos>", "bar:1", "bar:2", "bar:3", "bar:4", "at:0"])
+    torch.manual_seed(0)
+    checkpoint = Checkpoint(
+        build_model(ModelConfig("note", len(vocabulary), (8,), 0.0)), vocabulary, encoding
+    )
+    bos, eos = vocabulary.ids["<bos>"], vocabulary.ids["<eos>"]
+    pieces = generate(checkpoint.model, [[bos]] * 20, 500, range(20), stop=eos,
+                      counts=checkpoint.counts)  # fmt: skip
+    for piece in pieces:
+        numbers = [int(t[4:]) for t in vocabulary.decode(piece) if t.startswith("bar:")]
+        assert numbers == list(range(max(numbers, default=0), 0, -1))[: len(numbers)]
+        assert len(piece) < 500
+    up = EventEncoding().counting()
+    assert up["bar:1"] == "bar:2" and up["bar:64"] == "bar:64"
+    assert "bar:64" not in encoding.counting() and encoding.counting()["bar:1"] == "<eos>"
+    assert EventEncoding(metre=False).counting() == {}

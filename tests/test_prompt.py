@@ -29,7 +29,6 @@ def tokens(*arguments):
 def test_a_network_begins_by_itself_or_is_told_how_long():
     assert tokens(None, DOWN) == (["<bos>"], [])
     assert tokens(None, DOWN, 8) == (["<bos>", "metre:4/4", "bar:8"], [])
-    assert tokens(None, DOWN, 99)[0][-1] == "bar:64"
     chords = network(ArticleEncoding(), Vocabulary(["C4", "7.11.2"]))
     assert tokens(None, chords) == (["7.11.2"], [])
 
@@ -45,7 +44,14 @@ def test_the_first_bars_of_a_file_begin_a_piece_of_some_length(tmp_path):
 
 
 def test_lengths_that_cannot_be_told():
-    with pytest.raises(ValueError, match="--bars 0: a piece has at least 1"):
-        read_prompt(None, DOWN, 0)
-    with pytest.raises(ValueError, match="--bars 9: this network does not count bars down"):
+    for bars in (0, 64):
+        with pytest.raises(ValueError, match=f"--bars {bars}: give 1 to 63"):
+            read_prompt(None, DOWN, bars)
+    with pytest.raises(ValueError, match="--bars 9: this network does not count bars; leave"):
         read_prompt(None, network(EventEncoding()), 9)
+    with pytest.raises(ValueError, match="--bars 1: the prompt alone has 2"):
+        read_prompt("C4:4 D4:4", DOWN, 1)
+    with pytest.raises(ValueError, match="there is no note in it"):
+        read_prompt("rest:1", DOWN, 8)
+    long = " ".join(["C4:4"] * 20)
+    assert next(t for t in tokens(long, DOWN)[0] if t.startswith("bar:")) == "bar:20"

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pianolstm.generation import generate
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.rivals import RIVALS
 
@@ -25,6 +26,37 @@ def test_in_parts_or_step_by_step_equals_the_whole(name):
     for t in range(9):
         logits, state = model.step(ids[:, t], state)
         assert torch.allclose(logits, whole[:, t], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_without_gradients_the_numbers_are_the_same(name):
+    """PyTorch has a fast path for inference, which once took our distances for a mask."""
+    model = network(name)
+    ids = torch.randint(0, V, (3, 9))
+    with torch.inference_mode():
+        fast, _ = model(ids)
+    assert torch.allclose(fast, model(ids)[0], atol=1e-5)
+
+
+def test_a_transformer_reads_long_pieces_in_parts():
+    """Exactly alike while the past fits; then a past token's own past is cut at another place."""
+    model = network("transformer")
+    ids = torch.randint(0, V, (2, 700))  # `<unk>` among them
+    with torch.inference_mode():
+        whole, _ = model(ids)
+        state, rows = model.zero_state(2), []
+        for part in ids.split([200, 1, 1, 498], dim=1):
+            logits, state = model(part, state)
+            rows.append(logits)
+    parts = torch.cat(rows, dim=1)
+    assert torch.allclose(parts[:, :256], whole[:, :256], atol=1e-4)
+    assert (parts - whole).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_it_writes(name):
+    one, two = generate(network(name), [[1], [2, 3]], 5, seeds=[0, 1])
+    assert len(one) == len(two) == 5
 
 
 @pytest.mark.parametrize("name", RIVALS)

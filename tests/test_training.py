@@ -152,3 +152,19 @@ def test_pieces_come_home_to_their_own_keys_for_the_last_share_of_a_run():
 
     assert keys(0.0) == keys(0.59) == {1, 2, 3, 4, 5}
     assert keys(0.6) == keys(1.0) == {3}
+
+
+def test_a_run_on_other_music_is_not_gone_on_with(tmp_path, ids_pieces):
+    run(ids_pieces, tmp_path)
+    train_pieces, valid = ids_pieces
+    other = [[versions[0][::-1].copy(), versions[1]] for versions in train_pieces]
+    with pytest.raises(CheckpointError, match="other settings, music or vocabulary"):
+        run((other, valid), tmp_path)
+
+
+def test_a_timed_run_that_is_over_stays_over(tmp_path, ids_pieces):
+    config = TrainConfig(epochs=1000, batch=2, steps=8, seconds=0.3)
+    first = run(ids_pieces, tmp_path, config=config)
+    again = run(ids_pieces, tmp_path, config=config)
+    assert len(first.history) == len(again.history)
+    assert same(first.model.state_dict(), again.model.state_dict())

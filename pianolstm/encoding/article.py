@@ -150,6 +150,10 @@ class ArticleEncoding:
     def grammar(self, tokens: Sequence[str]) -> None:
         """Any token may follow any."""
 
+    def counting(self) -> dict[str, str]:
+        """Nothing is numbered."""
+        return {}
+
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers of a token; it has no duration."""
         try:

@@ -46,6 +46,9 @@ class Encoding(Protocol):
     def grammar(self, tokens: Sequence[str]) -> np.ndarray | None:
         """Which token may follow which, bool (V, V), row by column; None where any may."""
 
+    def counting(self) -> dict[str, str]:
+        """Tokens that number something, each with the one that must follow it; often none."""
+
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers and ticks that a token stands for; empty or 0 for what it has not."""
 

@@ -196,7 +196,7 @@ class EventEncoding:
         With `home` the pitches alone move, away from home; the key still says how far away home is.
         """
         kind, number = self.value(token) or (None, 0)
-        if kind == "pitch":
+        if kind == "pitch" and semitones:
             return f"pitch:{shifted(number, semitones)}"
         if kind in MODES and not self.home:
             return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
@@ -205,6 +205,18 @@ class EventEncoding:
     def all_tokens(self) -> list[str]:
         """Every token there is: for such a vocabulary no note is unknown."""
         return [BOS, EOS, *_values(self)]
+
+    def counting(self) -> dict[str, str]:
+        """Bar lines, each with the token that must follow it as the next bar line.
+
+        Counting down, `<eos>` comes instead of a bar after the last; `bar:64` has no entry of its
+        own, because it stands for more than 64 too.
+        """
+        if not self.metre:
+            return {}
+        if self.countdown:
+            return {f"bar:{n}": f"bar:{n - 1}" if n > 1 else EOS for n in range(1, BARS)}
+        return {f"bar:{n}": f"bar:{min(n + 1, BARS)}" for n in range(1, BARS + 1)}
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A pitch is made of its pitch class and its octave, a time of its place in the quarter.

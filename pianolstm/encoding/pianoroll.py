@@ -154,6 +154,10 @@ class PianoRollEncoding:
         allowed |= np.array([token == FRAME_END for token in tokens])[None, :]
         return allowed | ~(is_note | starts)[:, None]  # after <unk> anything
 
+    def counting(self) -> dict[str, str]:
+        """Nothing is numbered."""
+        return {}
+
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """The MIDI number of a note; a frame has no length of its own."""
         key = self._key(token)

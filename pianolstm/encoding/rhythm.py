@@ -123,6 +123,10 @@ class RhythmEncoding:
     def grammar(self, tokens: Sequence[str]) -> None:
         """Any token may follow any."""
 
+    def counting(self) -> dict[str, str]:
+        """Nothing is numbered."""
+        return {}
+
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers and ticks of a token; nothing for what is no chord and no rest."""
         try:
