@@ -131,7 +131,7 @@ def _fit(args: argparse.Namespace, data, model):
     """Train on `data` as the options say, print the result, log and export it if asked."""
     import torch
 
-    from pianolstm.checkpoint import save_checkpoint
+    from pianolstm.checkpoint import load_checkpoint, save_checkpoint
     from pianolstm.distributed import process_group, rank
     from pianolstm.model import ArticleLSTM
     from pianolstm.training import TrainConfig, article_config
@@ -166,7 +166,8 @@ def _fit(args: argparse.Namespace, data, model):
         "parameters": best.model.parameter_count(),
     }
     if args.export:
-        print("half precision:", save_checkpoint(args.export, best, dtype=torch.float16))
+        chosen = load_checkpoint(args.out / "last.safetensors") if args.last else best
+        print("half precision:", save_checkpoint(args.export, chosen, dtype=torch.float16))
     return best, entry
 
 

@@ -142,6 +142,8 @@ def shipped(name: str) -> Checkpoint:
 
     "article", "note" and "voicing" write chords in even steps (notebooks 04 to 06), "rhythm" and
     "events" write whole pieces with their rhythm (07, 08), "ensemble" writes for four parts (10).
+    "rolls", "jsb" and "nottingham" write frames of a piano roll, learned from our chorales and from
+    two published collections (11).
 
     Raises CheckpointError for another name.
     """

@@ -9,7 +9,17 @@ from pathlib import Path
 from pianolstm.quantisation import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
-SHIPPED = ("events", "rhythm", "ensemble", "voicing", "note", "article", "rolls")
+SHIPPED = (
+    "events",
+    "rhythm",
+    "ensemble",
+    "voicing",
+    "note",
+    "article",
+    "rolls",
+    "jsb",
+    "nottingham",
+)
 NETWORKS = ("note", "article", "gru", "transformer")
 BOTH = argparse.BooleanOptionalAction  # --x and --no-x
 
@@ -97,6 +107,7 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder of the run")
         sub.add_argument("--log", type=Path, help="append a line with the command and its result")
         sub.add_argument("--export", type=Path, help="also write the best here, in half precision")
+        sub.add_argument("--last", action="store_true", help="export the last epoch, not the best")
 
     sub = add("train")
     add_songs(sub)

@@ -20,8 +20,8 @@ def notebook(request):
     return request.param
 
 
-def test_all_ten_are_there():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{i:02}" for i in range(1, 11)]
+def test_all_eleven_are_there():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{i:02}" for i in range(1, 12)]
 
 
 def test_every_cell_has_been_executed_in_order_and_without_error(notebook):
