@@ -169,4 +169,4 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
     assert "told from human in" in capsys.readouterr().out
     entry = json.loads(log.read_text())
     assert entry["composer"] == "bigram" and entry["accuracy"] > 0.8
-    assert entry["command"].startswith("python -m pianolstm ")
+    assert entry["command"].startswith("python -m pianolstm")
