@@ -137,6 +137,14 @@ def _fit(args: argparse.Namespace, data, model):
     from pianolstm.training import TrainConfig, article_config
     from pianolstm.training import train as run
 
+    note_only = [f"--{name}" for name in ("locked", "shared", "grammar")
+                 if args.network == "article" and getattr(args, name) is not None]  # fmt: skip
+    if note_only:
+        raise ValueError(f"{', '.join(note_only)} means nothing to --network article. Leave it out")
+    if args.last and not args.export:
+        raise ValueError("--last says which epoch --export writes. Give --export, or leave it out")
+    if args.transpose_until is not None and not 0 <= args.transpose_until <= 1:
+        raise ValueError(f"--transpose-until {args.transpose_until}: a share is between 0 and 1")
     config = TrainConfig()
     if args.network == "article":
         config = article_config()

@@ -170,3 +170,19 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
     entry = json.loads(log.read_text())
     assert entry["composer"] == "bigram" and entry["accuracy"] > 0.8
     assert entry["command"].startswith("python -m pianolstm")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--network", "article", "--no-locked"], "--locked means nothing to --network article"),
+        (["--last"], "--last says which epoch --export writes"),
+        (["--transpose-until", "60"], "a share is between 0 and 1"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    small_folder, tmp_path, capsys, options, message
+):
+    out = ["--songs", str(small_folder), "--out", str(tmp_path / "run")]
+    assert main(["train", *out, *options]) == 2
+    assert message in capsys.readouterr().err
