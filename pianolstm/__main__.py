@@ -17,7 +17,6 @@ from pianolstm.options import OUR_SONGS, parser
 from pianolstm.piece import listed
 
 ARTICLE_LENGTH = 120  # chords, about 40 seconds
-LONGEST_PIECE = 6000  # tokens, for a network that ends by itself
 
 
 def songs(args: argparse.Namespace) -> None:
@@ -278,7 +277,8 @@ def judge(args: argparse.Namespace) -> None:
     """train a network to tell human from generated pieces, and print how well it can"""
     from pianolstm.baselines import fitted_bigram
     from pianolstm.checkpoint import load_checkpoint, shipped
-    from pianolstm.generation import generate
+    from pianolstm.composing import LONGEST, pieces_of
+    from pianolstm.composing import compose as write
     from pianolstm.judge import accuracy, long_enough, train_judge
 
     for name in args.composers:
@@ -293,17 +293,15 @@ def judge(args: argparse.Namespace) -> None:
         starts = [[ids[:1] for ids in data.train_own_key],
                   [ids[:1] for ids in (*data.valid, *data.test)]]  # fmt: skip
         end = network.vocabulary.ids.get(EOS)
-        length = ARTICLE_LENGTH if end is None else LONGEST_PIECE
+        length = ARTICLE_LENGTH if end is None else LONGEST
         generated, seed = [], args.seed
         for part in starts:
             seeds = range(seed, seed := seed + len(part))
             if name == "bigram":
                 new = fitted_bigram(data).generate(int(part[0][0]), length, seeds, end)
+                generated.append(pieces_of(network, part, new, length))
             else:
-                new = generate(network.model, part, length, seeds, progress=None, stop=end,
-                               counts=network.counts)  # fmt: skip
-            decode = network.vocabulary.decode
-            generated.append([network.encoding.decode(decode([*s, *n])) for s, n in zip(part, new)])
+                generated.append(write(network, seeds, part, length, progress=None))
         # What the encoding cannot write must not give the human pieces away
         human = [[network.encoding.decode(network.encoding.encode(p)) for p in h] for h in human]
         found = accuracy(train_judge(human[0], generated[0], args.seed), human[1], generated[1])
@@ -325,9 +323,10 @@ def judge(args: argparse.Namespace) -> None:
 def compose(args: argparse.Namespace) -> None:
     """write a new piece: as MIDI, as sound and as a picture"""
     from pianolstm.checkpoint import load_checkpoint, shipped
+    from pianolstm.composing import LONGEST
+    from pianolstm.composing import compose as write
     from pianolstm.decoding import write_midi
     from pianolstm.display import audio, roll
-    from pianolstm.generation import generate
     from pianolstm.prompt import read_prompt
 
     if args.pieces < 1 or (args.length is not None and args.length < 1):
@@ -355,14 +354,13 @@ def compose(args: argparse.Namespace) -> None:
         print(f"prompt: {notice}", file=sys.stderr)
     seeds = [args.seed + i for i in range(args.pieces)]
     end = loaded.vocabulary.ids.get(EOS)
-    length = args.length or (LONGEST_PIECE if end else ARTICLE_LENGTH)
-    written = generate(loaded.model, [prompt] * args.pieces, length, seeds, args.temperature,
-                       top_p=args.top_p, progress=None, stop=end, counts=loaded.counts)  # fmt: skip
+    length = args.length or (LONGEST if end else ARTICLE_LENGTH)
+    prompts = [prompt] * args.pieces
+    written = write(loaded, seeds, prompts, length, args.temperature, args.top_p, progress=None)
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, seed, new in zip(names, seeds, written):
-        finished = end is not None and len(new) < length
-        tokens = loaded.vocabulary.decode([*prompt, *new]) + [EOS] * finished
-        piece = loaded.encoding.decode(tokens, name=name)
+    for name, seed, piece in zip(names, seeds, written):
+        finished = end is not None and "no end" not in piece.repaired
+        piece = replace(piece, name=name)
         if not len(piece):
             print(f"{name}: the network wrote no note. Try another --seed", file=sys.stderr)
             continue

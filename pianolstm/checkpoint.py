@@ -31,7 +31,9 @@ class TrainConfig:
     learning_rate: float = 8e-3
     warmup: float = 0.02  # share of the run in which the rate rises to its maximum
     final_rate: float = 0.02  # share of the maximum at the end of the cosine
+    optimizer: str = "adamw"  # or "rmsprop", as the article's
     weight_decay: float = 0.03
+    average: float = 0.0  # of 1: how much of the weights' running average a step keeps; 0 = off
     clip: float = 1.0  # largest gradient norm; 0 = off
     transpose: bool = True  # a new random key for each piece in each epoch
     transpose_until: float = 1.0  # share of the run after which pieces stay in their own keys

@@ -183,7 +183,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class Chunk:
-    """A rectangle of the streams: B rows, T steps."""
+    """A rectangle of the streams: B rows, T steps (fewer where all rows end)."""
 
     inputs: torch.Tensor  # (B, T) ids
     targets: torch.Tensor  # (B, T) the id one step later, IGNORE where padded
@@ -208,13 +208,14 @@ def streams(pieces: Iterable[np.ndarray], batch: int, steps: int) -> Iterator[Ch
             rows[b] = None if piece is None else (piece, 0)
         if not any(rows):
             return
-        inputs = np.zeros((batch, steps), dtype=np.int64)
-        targets = np.full((batch, steps), IGNORE, dtype=np.int64)
-        for b, row in enumerate(rows):
+        parts = [() if row is None else row[0][row[1] : row[1] + steps + 1] for row in rows]
+        width = max(map(len, parts)) - 1
+        inputs = np.zeros((batch, width), dtype=np.int64)
+        targets = np.full((batch, width), IGNORE, dtype=np.int64)
+        for b, (row, part) in enumerate(zip(rows, parts)):
             if row is None:
                 continue
             piece, start = row
-            part = piece[start : start + steps + 1]
             inputs[b, : len(part) - 1], targets[b, : len(part) - 1] = part[:-1], part[1:]
             rows[b] = (piece, start + steps) if start + steps + 1 < len(piece) else None
         yield Chunk(*map(torch.from_numpy, (inputs, targets, fresh)))

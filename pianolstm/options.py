@@ -97,7 +97,10 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument(
             "--final-rate", type=float, help="share of the rate at the end; 1: no fall"
         )
+        sub.add_argument("--optimizer", choices=("adamw", "rmsprop"), help="adamw unless given")
         sub.add_argument("--weight-decay", type=float)
+        average_help = "share of the weights' running average that a step keeps, such as 0.999"
+        sub.add_argument("--average", type=float, help=average_help)
         sub.add_argument("--clip", type=float, help="largest norm of the gradient; 0: any")
         sub.add_argument("--transpose", action=BOTH, help="a random key for each piece")
         until_help = "share of the run after which pieces stay in their own keys"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.encoding import BOS, EOS, ArticleEncoding, Encoding, RhythmEncoding
-from pianolstm.encoding.events import BARS, number_bars
+from pianolstm.encoding.events import BARS, number_bars, sounding_key
 from pianolstm.parsing import read_midi
 from pianolstm.piece import Piece
 from pianolstm.quantisation import quantise
+from pianolstm.statistics import key_of
 from pianolstm.unknown import fill_unknown
 
 FIRST_BARS = 2  # that are taken from a MIDI file
@@ -23,7 +26,8 @@ def read_prompt(
 ) -> tuple[np.ndarray, list[str]]:
     """Ids of a prompt, and notices of what was replaced in it or left out.
 
-    `bars` is how long the whole piece is told to become, for networks that count bars down; given
+    A network that writes everything in C major or A minor is given the likeliest key of a prompt
+    that names none. `bars` is how long the whole piece is told to become, for networks that count bars down; given
     none, a prompt is told `USUAL_BARS`, and without a prompt the network chooses. Raises ValueError
     for bars that another network cannot be told.
 
@@ -44,6 +48,11 @@ def read_prompt(
         chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
         return known.encode([chord]), []
     piece, notices = prompt_piece(text, encoding)
+    if getattr(encoding, "home", False) and not piece.key and len(piece):
+        tonic, mode = key_of(piece)
+        if tonic >= 0:  # without a key the network would not know where home is
+            piece = replace(piece, key=sounding_key(tonic, mode == "minor"))
+            notices.append(f"no key given, taken to be {piece.key}")
     tokens = [token for token in encoding.encode(piece) if token != EOS]
     if counts:
         given = sum(token.startswith("bar:") for token in tokens)

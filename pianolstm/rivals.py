@@ -86,7 +86,7 @@ class NoteTransformer(NoteLSTM):
     ) -> tuple[torch.Tensor, State]:
         state = state or self.zero_state(len(ids))
         parts = []
-        for part in ids.split(self.PAST, dim=1):  # long pieces: attention grows with the square
+        for part in ids.split(4 * self.PAST, dim=1):  # attention grows with the square
             x, state = self._attend(part, state)
             parts.append(x)
         return torch.cat(parts, dim=1), state

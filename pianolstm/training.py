@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from pianolstm.checkpoint import (
@@ -30,13 +31,15 @@ from pianolstm.encoding import encoding_from_dict
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
 
+OPTIMIZERS = ("adamw", "rmsprop")
 Pieces = Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
 
 
 def article_config(**changes) -> TrainConfig:
     """The article's training: windows of 100, batches of 64, RMSprop, 200 epochs, nothing else."""
-    config = TrainConfig(epochs=200, batch=64, steps=100, learning_rate=1e-3, weight_decay=0.0,
-                         clip=0.0, transpose=False, keep_improvements=True)  # fmt: skip
+    config = TrainConfig(epochs=200, batch=64, steps=100, learning_rate=1e-3, optimizer="rmsprop",
+                         weight_decay=0.0, clip=0.0, transpose=False,
+                         keep_improvements=True)  # fmt: skip
     return replace(config, **changes)
 
 
@@ -62,13 +65,32 @@ class KerasRMSprop(torch.optim.Optimizer):
 
 
 def make_optimizer(model: RecurrentNetwork, config: TrainConfig) -> torch.optim.Optimizer:
-    """RMSprop as in Keras for the article's network, AdamW for ours."""
+    """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras, which knows no weight decay.
+
+    Raises ValueError for another name.
+    """
+    if config.optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer {config.optimizer!r}: use one of {', '.join(OPTIMIZERS)}")
     weights = [p for p in model.parameters() if p.requires_grad]
-    if model.config.network == "article":
+    if config.optimizer == "rmsprop":
         return KerasRMSprop(weights, lr=config.learning_rate)
     return torch.optim.AdamW(
         weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
+
+
+def running_average(model: RecurrentNetwork, config: TrainConfig) -> AveragedModel | None:
+    """A second network that follows `model`'s weights slowly, w̄ ← a·w̄ + (1 − a)·w after each step.
+
+    The steps of a run jump around the place they tend to; their average lies nearer to it. Source:
+    Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging". Raises
+    ValueError for a share that is none.
+    """
+    if not 0 <= config.average < 1:
+        raise ValueError(f"average {config.average}: a share from 0 to less than 1")
+    if not config.average:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
 
 
 def rate_factor(progress: float, config: TrainConfig) -> float:
@@ -168,6 +190,7 @@ def train(
 ) -> Checkpoint:
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
+    With `config.average` it is the running average of the weights that is measured and returned.
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
     already, the run goes on from it, and ends in exactly the weights of an uninterrupted run (of
     one process; others draw new dropout).
@@ -186,9 +209,13 @@ def train(
     model = build_model(model_config, encoding.features(tokens), encoding.grammar(tokens))
     model = model.to(device)
     optimizer = make_optimizer(model, config)
-    run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
+    average = running_average(model, config)
+    measured = average.module if average else model
+    run = Checkpoint(measured, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
-        _resume(folder / "last.safetensors", run, optimizer, digest(data.train))
+        _resume(folder / "last.safetensors", run, model, optimizer, digest(data.train))
+        if average:
+            average.n_averaged.fill_(1)  # else the first step would begin it anew
     if rank():  # its own dropout
         torch.manual_seed(config.seed + rank() + world() * len(run.history))
     objective, first = in_step(Objective(model)), rank() == 0
@@ -197,9 +224,10 @@ def train(
     done_before = len(run.history)
     last = min(config.epochs, done_before + (stop_after or config.epochs))
     for epoch in range(done_before + 1, last + 1):
+        spent = run.history[-1]["seconds"] if run.history else 0.0
+        if config.seconds and agreed(spent, device) >= config.seconds:
+            break  # over by what is written down, and so for whoever goes on with this run
         done = agreed(run_share(epoch - 1, began, config), device)
-        if config.seconds and done >= 1 and run.history:
-            break  # this run was over already
         model.train()
         loss_sum, tokens, batches = 0.0, 0, 0
         total = _epoch_batches(data.train, model_config, config)
@@ -215,6 +243,8 @@ def train(
             if config.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
+            if average:
+                average.update_parameters(model)
             loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
             bar.set_postfix_str(
                 f"loss {loss_sum / tokens:.3f}, "
@@ -226,14 +256,14 @@ def train(
         bar.close()
         loss_sum = summed(loss_sum, device)
         rate = tokens / (time.perf_counter() - started)
-        valid_loss = nll(model, data.valid, window=config.steps).mean
+        valid_loss = nll(measured, data.valid, window=config.steps).mean
         run.history.append(
             {"epoch": epoch, "batches": batches, "train_loss": round(loss_sum / tokens, 6),
              "valid_loss": round(valid_loss, 6), "tokens_per_second": round(rate),
              "seconds": round(time.perf_counter() - began, 3)}
         )  # fmt: skip
         if first:
-            _save_epoch(folder, run, optimizer, digest(data.train))
+            _save_epoch(folder, run, model, optimizer, digest(data.train))
         if config.seconds and done >= 1:
             break
     if not first:
@@ -261,7 +291,11 @@ def digest(pieces: Pieces) -> torch.Tensor:
 
 
 def _save_epoch(
-    folder: Path, run: Checkpoint, optimizer: torch.optim.Optimizer, data: torch.Tensor
+    folder: Path,
+    run: Checkpoint,
+    model: RecurrentNetwork,
+    optimizer: torch.optim.Optimizer,
+    data: torch.Tensor,
 ) -> None:
     """Best and last checkpoint, and the article's own whenever the training loss improves."""
     row = run.history[-1]
@@ -277,11 +311,17 @@ def _save_epoch(
         extra["resume.rng_cuda"] = torch.cuda.get_rng_state()
     for index, state in optimizer.state_dict()["state"].items():
         extra |= {f"resume.optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    if model is not run.model:  # which holds the average
+        extra |= {f"resume.weights.{k}": v for k, v in model.state_dict().items()}
     save_checkpoint(folder / "last.safetensors", run, extra=extra)
 
 
 def _resume(
-    path: Path, run: Checkpoint, optimizer: torch.optim.Optimizer, data: torch.Tensor
+    path: Path,
+    run: Checkpoint,
+    model: RecurrentNetwork,
+    optimizer: torch.optim.Optimizer,
+    data: torch.Tensor,
 ) -> None:
     """Put weights, optimizer, random state and history of `path` into a fresh run."""
     header, tensors = read_file(path)
@@ -297,6 +337,11 @@ def _resume(
             "or delete this one to start again"
         )
     run.model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("resume.")})
+    if model is not run.model:
+        mine = "resume.weights."
+        model.load_state_dict(
+            {k.removeprefix(mine): v for k, v in tensors.items() if k.startswith(mine)}
+        )
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("resume.optimizer."):

@@ -33,6 +33,14 @@ def test_a_network_begins_by_itself_or_is_told_how_long():
     assert tokens(None, chords) == (["7.11.2"], [])
 
 
+def test_where_no_key_is_given_the_likeliest_shows_the_way_home():
+    found, notices = tokens("D4.F#4.A4:2 G4.B4.D5:1 A3.C#4.E4:1 D4.F#4.A4:4", DOWN)
+    assert {"home:2", "major:C"} <= set(found) and "pitch:60" in found
+    assert notices == ["no key given, taken to be D major"]
+    away = network(EventEncoding(countdown=True))  # writes every key as it is
+    assert tokens("D4.F#4.A4:2", away)[1] == []
+
+
 def test_the_first_bars_of_a_file_begin_a_piece_of_some_length(tmp_path):
     piece = Piece.from_quarters([(i, 1, 60 + i) for i in range(4, 20)], ticks_per_quarter=480)
     path = write_midi(piece, tmp_path / "song.mid")

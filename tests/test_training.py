@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -21,7 +22,15 @@ from pianolstm.dataset import Dataset, Split
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, build_model
-from pianolstm.training import KerasRMSprop, article_config, epoch_losses, rate_factor, train
+from pianolstm.training import (
+    KerasRMSprop,
+    article_config,
+    epoch_losses,
+    make_optimizer,
+    rate_factor,
+    running_average,
+    train,
+)
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
@@ -57,10 +66,12 @@ def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
     assert len(names) == 1 and names[0].endswith("-bigger.safetensors")
 
 
-@pytest.mark.parametrize("network", ["note", "article"])
+@pytest.mark.parametrize("network", ["note", "article", "averaged"])
 def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pieces, network):
-    model = NOTE if network == "note" else ModelConfig("article", 7, (4, 6, 4), 0.3)
-    config = QUICK if network == "note" else article_config(epochs=4, steps=10, batch=16)
+    model = ModelConfig("article", 7, (4, 6, 4), 0.3) if network == "article" else NOTE
+    config = {"note": QUICK, "averaged": replace(QUICK, average=0.9)}.get(
+        network, article_config(epochs=4, steps=10, batch=16)
+    )
     run(ids_pieces, tmp_path / "whole", model, config)
     run(ids_pieces, tmp_path / "parts", model, config, stop_after=2)
     torch.manual_seed(99)  # whatever happened in between must not matter
@@ -130,6 +141,35 @@ def test_rmsprop_takes_keras_step():
         v = 0.9 * v + 0.1 * g**2
         x = x - 0.001 * g / np.sqrt(v + 1e-7)
     assert p.detach().numpy() == pytest.approx(x, rel=1e-6)
+
+
+def test_the_running_average_follows_the_weights():
+    model = build_model(NOTE)
+    average = running_average(model, TrainConfig(average=0.75))
+    expected = None
+    for step in range(4):
+        with torch.no_grad():
+            model.bias.fill_(2.0**step)
+        average.update_parameters(model)
+        now = 2.0**step
+        expected = now if expected is None else 0.75 * expected + 0.25 * now
+    assert average.module.bias.tolist() == pytest.approx([expected] * 7)
+    assert running_average(model, TrainConfig()) is None
+    with pytest.raises(ValueError, match=r"average 1.0: a share from 0 to less than 1"):
+        running_average(model, TrainConfig(average=1.0))
+
+
+def test_an_averaged_run_is_measured_and_kept_as_its_average(tmp_path, ids_pieces):
+    best = run(ids_pieces, tmp_path, config=replace(QUICK, average=0.9))
+    plain = run(ids_pieces, tmp_path / "plain")
+    assert not same(best.model.state_dict(), plain.model.state_dict())
+    found = nll(best.model, ids_pieces[1]).mean
+    assert found == pytest.approx(min(row["valid_loss"] for row in best.history), abs=1e-5)
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(ValueError, match=r"optimizer 'sgd': use one of adamw, rmsprop"):
+        make_optimizer(build_model(NOTE), TrainConfig(optimizer="sgd"))
 
 
 def test_learning_rate_rises_then_falls():

@@ -13,8 +13,8 @@ that is 0, the piano; with `velocity_bins` each note ends with its loudness.
 With `countdown` a bar's number says how many bars are left, itself included: the last is `bar:1`.
 So a piece announces its length when it begins, and its end is always written alike.
 
-With `home` all pieces are written as if they stood in C major or A minor, and the key, said once,
-tells how far they are from there: what ends a piece in one key looks the same in every other.
+With `home` all pieces are written as if they stood in C major or A minor, and `home:n`, said once,
+tells how many semitones lower that is: what ends a piece in one key looks the same in every other.
 
 Positions in the bar follow REMI (Huang and Yang 2020, "Pop Music Transformer", section 3.2); time
 shifts follow Oore et al. 2018, "This Time with Feeling", section 3.
@@ -65,7 +65,7 @@ class EventEncoding:
     metre: bool = True  # bars and places in them; without it, shifts from onset to onset
     tracks: bool = False  # a note names its track, a track its program
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
-    home: bool = False  # pitches as in C major or A minor; the key says the rest
+    home: bool = False  # all in C major or A minor; `home:n` says how much higher it sounds
     countdown: bool = False  # a bar line says how many bars are left, itself included
 
     def __post_init__(self) -> None:
@@ -119,7 +119,11 @@ class EventEncoding:
         scale = self.resolution / piece.ticks_per_quarter
         changes = [(tick * scale, beats, unit) for tick, beats, unit in piece.time_signatures]
         start, number, metre = 0, 0, None
-        key = [key_token(*key_sharps(piece.key))] if piece.key else []
+        key, home = [], []
+        if piece.key:
+            sharps, minor = key_sharps(piece.key)
+            key = [key_token(0 if self.home else sharps, minor)]
+            home = [f"home:{home_shift(piece.key)}"] if self.home else []
         while True:
             current = [change for change in changes if change[0] <= start][-1:]
             wanted = current[0][1:] if current else COMMON
@@ -127,8 +131,8 @@ class EventEncoding:
             header = [] if wanted == metre else [f"metre:{wanted[0]}/{wanted[1]}"]
             number, metre = number + 1, wanted
             end = start + self._bar_ticks(*metre)
-            yield start, end, [*header, f"bar:{min(number, BARS)}", *key]
-            start, key = end, [] if self.home else key  # at home nothing depends on it
+            yield start, end, [*header, f"bar:{min(number, BARS)}", *home, *key]
+            start, home = end, []
 
     def _bar_ticks(self, beats: int, unit: int) -> int:
         return max(1, self.resolution * 4 * beats // unit)
@@ -165,8 +169,8 @@ class EventEncoding:
         * a bar is the next one, whatever its number, which counts as another one if it does not
           follow from the last; with `countdown`, bars that are still announced at the end count;
         * a place beyond the end of its bar is passed over;
-        * the first key holds;
-        * a pitch that the key moves out of 0 to 127 is passed over;
+        * the first key holds, and the first distance from home;
+        * a pitch that the way home moves out of 0 to 127 is passed over;
         * places may go back within a bar; `more` in front of anything but a time is passed over;
         * a note before the first place stands at the beginning of its bar, or of the piece;
         * loudness that does not follow a note is passed over; of two metres the last holds.
@@ -193,12 +197,12 @@ class EventEncoding:
     def transpose(self, token: str, semitones: int) -> str:
         """The same token; a pitch or a key comes back `semitones` higher.
 
-        With `home` the pitches alone move, away from home; the key still says how far away home is.
+        So with `home` the written music moves away from C and says so: its key is another one.
         """
         kind, number = self.value(token) or (None, 0)
         if kind == "pitch" and semitones:
             return f"pitch:{shifted(number, semitones)}"
-        if kind in MODES and not self.home:
+        if kind in MODES:
             return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
         return token
 
@@ -263,6 +267,8 @@ def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
         values |= {f"bar:{n}": ("bar", n) for n in range(1, BARS + 1)}
         values |= {f"metre:{b}/{u}": ("metre", i) for i, (b, u) in enumerate(METRES)}
         values |= {f"{m}:{t}": (m, i) for m in MODES for i, t in enumerate(PITCH_CLASS_NAMES)}
+    if encoding.home:
+        values |= {f"home:{n}": ("home", n) for n in range(-6, 6)}
     if encoding.tracks:
         values |= {f"track:{t}": ("track", t) for t in range(TRACKS)}
         values |= {f"program:{p}": ("program", p) for p in range(128)}
@@ -292,6 +298,11 @@ def key_token(sharps: int, minor: bool) -> str:
     return f"{MODES[minor]}:{PITCH_CLASS_NAMES[tonic]}"
 
 
+def sounding_key(tonic: int, minor: bool) -> str:
+    """The name of a key by its tonic's pitch class, with as few sharps or flats as there are."""
+    return key_name((7 * (tonic - 9 * minor) + 5) % 12 - 5, minor)
+
+
 def _names(programs: Sequence[int]) -> tuple[str, ...]:
     """General MIDI's names of programs, numbered where one comes twice."""
     from pretty_midi import program_to_instrument_name
@@ -317,7 +328,8 @@ class _Reader:
         self.number = 0  # of the current bar
         self.time = self.more = self.track = 0
         self.programs = [0] * TRACKS
-        self.key: str | None = None
+        self.key: tuple[int, bool] | None = None  # tonic as written, minor
+        self.home: int | None = None  # semitones that all sounds above what is written
         self.pitch: int | None = None  # waits for its duration
         self.just_ended = False  # the token before this one completed a note
 
@@ -366,14 +378,18 @@ class _Reader:
         self.time = start
 
     def _major(self, tonic: int) -> None:
-        self._key(key_name((7 * tonic + 5) % 12 - 5, minor=False))
+        self._key(tonic, minor=False)
 
     def _minor(self, tonic: int) -> None:
-        self._key(key_name((7 * (tonic - 9) + 5) % 12 - 5, minor=True))
+        self._key(tonic, minor=True)
 
-    def _key(self, name: str) -> None:
-        self.count("other keys than the first", self.key not in (None, name))
-        self.key = self.key or name
+    def _key(self, tonic: int, minor: bool) -> None:
+        self.count("other keys than the first", self.key not in (None, (tonic, minor)))
+        self.key = self.key or (tonic, minor)
+
+    def _home(self, semitones: int) -> None:
+        self.count("other homes than the first", self.home not in (None, semitones))
+        self.home = semitones if self.home is None else self.home
 
     def _at(self, number: int) -> None:
         if self.bar is None:
@@ -418,11 +434,12 @@ class _Reader:
         self.count("`more` without a time", self.more)
         # The last metre of a moment holds
         metres = tuple((t, *m) for t, m in {t: m for t, *m in self.metres}.items())
-        fields = {"key": self.key} | ({"time_signatures": metres} if metres else {})
+        home = self.home or 0
+        key = sounding_key(self.key[0] + home, self.key[1]) if self.key else None
+        fields = {"key": key} | ({"time_signatures": metres} if metres else {})
         resolution = self.encoding.resolution
-        if self.encoding.home and self.key:
-            for note in self.notes:
-                note[2] += home_shift(self.key)
+        for note in self.notes:
+            note[2] += home
         fits = [0 <= note[2] <= 127 for note in self.notes]
         self.count("pitches out of range", fits.count(False))
         self.notes = [note for note, fit in zip(self.notes, fits) if fit]
