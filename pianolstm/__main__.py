@@ -16,8 +16,6 @@ from pianolstm.encoding import BOS, EOS
 from pianolstm.options import OUR_SONGS, parser
 from pianolstm.piece import listed
 
-ARTICLE_LENGTH = 120  # chords, about 40 seconds
-
 
 def songs(args: argparse.Namespace) -> None:
     """build midi_songs from music21's corpus"""
@@ -56,6 +54,7 @@ def _encoding(args: argparse.Namespace):
         "--tracks": args.tracks and args.encoding != "events",
         "--home": args.home and args.encoding != "events",
         "--countdown": args.countdown and args.encoding != "events",
+        "--approach": args.approach and args.encoding != "events",
         "--at-least": getattr(args, "at_least", 1) > 1 and args.encoding == "events",
     }
     for name, given in wrong.items():
@@ -64,7 +63,9 @@ def _encoding(args: argparse.Namespace):
     return {
         "article": ArticleEncoding(voicing=args.voicing),
         "rhythm": RhythmEncoding(),
-        "events": EventEncoding(tracks=args.tracks, home=args.home, countdown=args.countdown),
+        "events": EventEncoding(
+            tracks=args.tracks, home=args.home, countdown=args.countdown, approach=args.approach
+        ),
     }[args.encoding]
 
 
@@ -90,7 +91,7 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
         if store.encoding != encoding or vocabulary not in (None, store.vocabulary):
             raise ValueError(
                 f"{args.songs}: a store of {store.encoding} with {len(store.vocabulary):,} classes "
-                "does not fit. Read the folder again with the same --encoding and --voicing, and "
+                "does not fit. Give the options of --encoding that `read` had, or read again, and "
                 "evaluate only what was trained on it"
             )
         return store.dataset()
@@ -140,6 +141,12 @@ def _fit(args: argparse.Namespace, data, model):
                  if args.network == "article" and getattr(args, name) is not None]  # fmt: skip
     if note_only:
         raise ValueError(f"{', '.join(note_only)} means nothing to --network article. Leave it out")
+    rmsprop = args.optimizer == "rmsprop" or (args.network == "article" and not args.optimizer)
+    if rmsprop and args.weight_decay:
+        raise ValueError("RMSprop knows no --weight-decay. Leave it out, or use --optimizer adamw")
+    if args.network == "article" and (args.warmup is not None or args.final_rate is not None):
+        raise ValueError("--warmup and --final-rate mean nothing to --network article, whose rate "
+                         "is constant. Leave them out")  # fmt: skip
     if args.last and not args.export:
         raise ValueError("--last says which epoch --export writes. Give --export, or leave it out")
     if args.transpose_until is not None and not 0 <= args.transpose_until <= 1:
@@ -154,6 +161,8 @@ def _fit(args: argparse.Namespace, data, model):
         given["hidden"] = tuple(given["hidden"])
     if getattr(data.encoding, "home", False) and "transpose_until" not in given:
         given.setdefault("transpose", False)  # which would lead away from home
+    if rmsprop:
+        given["weight_decay"] = 0.0
     config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     model = replace(model, **{k: v for k, v in given.items() if hasattr(model, k)})
     with process_group():
@@ -293,15 +302,14 @@ def judge(args: argparse.Namespace) -> None:
         starts = [[ids[:1] for ids in data.train_own_key],
                   [ids[:1] for ids in (*data.valid, *data.test)]]  # fmt: skip
         end = network.vocabulary.ids.get(EOS)
-        length = ARTICLE_LENGTH if end is None else LONGEST
         generated, seed = [], args.seed
         for part in starts:
             seeds = range(seed, seed := seed + len(part))
             if name == "bigram":
-                new = fitted_bigram(data).generate(int(part[0][0]), length, seeds, end)
-                generated.append(pieces_of(network, part, new, length))
+                new = fitted_bigram(data).generate(int(part[0][0]), LONGEST, seeds, end)
+                generated.append(pieces_of(network, part, new))
             else:
-                generated.append(write(network, seeds, part, length, progress=None))
+                generated.append(write(network, seeds, part, progress=None))
         # What the encoding cannot write must not give the human pieces away
         human = [[network.encoding.decode(network.encoding.encode(p)) for p in h] for h in human]
         found = accuracy(train_judge(human[0], generated[0], args.seed), human[1], generated[1])
@@ -323,7 +331,7 @@ def judge(args: argparse.Namespace) -> None:
 def compose(args: argparse.Namespace) -> None:
     """write a new piece: as MIDI, as sound and as a picture"""
     from pianolstm.checkpoint import load_checkpoint, shipped
-    from pianolstm.composing import LONGEST
+    from pianolstm.composing import CHORDS, LONGEST
     from pianolstm.composing import compose as write
     from pianolstm.decoding import write_midi
     from pianolstm.display import audio, roll
@@ -354,7 +362,7 @@ def compose(args: argparse.Namespace) -> None:
         print(f"prompt: {notice}", file=sys.stderr)
     seeds = [args.seed + i for i in range(args.pieces)]
     end = loaded.vocabulary.ids.get(EOS)
-    length = args.length or (LONGEST if end else ARTICLE_LENGTH)
+    length = args.length or (LONGEST if end else CHORDS)
     prompts = [prompt] * args.pieces
     written = write(loaded, seeds, prompts, length, args.temperature, args.top_p, progress=None)
     args.out.mkdir(parents=True, exist_ok=True)

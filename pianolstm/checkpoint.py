@@ -130,12 +130,17 @@ def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> C
             "load_checkpoint(path).vocabulary, or train anew with yours"
         )
     encoding = encoding_from_dict(header["encoding"])
+    if missing := [token for token in encoding.all_tokens() or () if token not in own]:
+        raise CheckpointError(
+            f"{Path(path).name} was made by another version: its vocabulary lacks {missing[0]} and "
+            f"{len(missing) - 1} more that {encoding} writes. Train it again"
+        )
     model = build_model(
         model_config_of(header), encoding.features(own.tokens), encoding.grammar(own.tokens)
     )
     weights = {k: v.float() for k, v in tensors.items() if not k.startswith("resume.")}
     model.load_state_dict(weights)
-    train_config = TrainConfig(**header["train"])
+    train_config = train_config_of(header)
     return Checkpoint(model.eval(), own, encoding, header["history"], train_config)
 
 
@@ -151,6 +156,12 @@ def shipped(name: str) -> Checkpoint:
     """
     path = Path(str(resources.files("pianolstm") / "checkpoints" / f"{name}.safetensors"))
     return load_checkpoint(path)
+
+
+def train_config_of(header: dict) -> TrainConfig:
+    """What a file's header says; before there was a choice, the network chose the optimizer."""
+    article = header["model"]["network"] == "article"
+    return TrainConfig(**{"optimizer": "rmsprop" if article else "adamw", **header["train"]})
 
 
 def model_config_of(header: dict) -> ModelConfig:

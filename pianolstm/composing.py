@@ -12,19 +12,21 @@ from pianolstm.generation import generate
 from pianolstm.piece import Piece
 
 LONGEST = 6000  # tokens, for a network that ends by itself
+CHORDS = 120  # about 40 seconds, for one that does not
 
 
 def compose(
     network: Checkpoint,
     seeds: Sequence[int],
     prompts: Sequence[Sequence[int]] | None = None,
-    length: int = LONGEST,
+    length: int | None = None,
     temperature: float = 1.0,
     top_p: float | None = None,
     progress: bool | None = False,
 ) -> list[Piece]:
     """One piece for each seed, all side by side, of `length` tokens after the prompt at most.
 
+    Unless given, the length is `LONGEST` for a network that ends by itself, else `CHORDS`.
     prompts: one list of ids a piece; none is `<bos>`, a beginning of the network's own. The other
     options are those of `generate`. A piece that did not end by itself says so in `repaired`
     ("no end"), if the network's encoding has an end at all. Raises ValueError as `generate` does,
@@ -35,6 +37,9 @@ def compose(
         raise ValueError("this network knows no <bos>. Give each piece a prompt")
     if prompts is None:
         prompts = [[ids[BOS]]] * len(seeds)
+    if not len(seeds):
+        return []
+    length = length or (LONGEST if EOS in ids else CHORDS)
     new = generate(network.model, prompts, length, seeds, temperature, top_p=top_p,
                    progress=progress, stop=ids.get(EOS), counts=network.counts)  # fmt: skip
     return pieces_of(network, prompts, new, length)

@@ -66,6 +66,8 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument("--home", action="store_true", help=home_help)
         countdown_help = "events: bar lines say how many bars are left"
         sub.add_argument("--countdown", action="store_true", help=countdown_help)
+        approach_help = "events: onsets so near to the last chord say how many quarters are left"
+        sub.add_argument("--approach", type=int, default=0, metavar="QUARTERS", help=approach_help)
 
     sub = add("read")
     sub.add_argument("folder", type=Path, help="its subfolders are read too")
@@ -97,7 +99,11 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument(
             "--final-rate", type=float, help="share of the rate at the end; 1: no fall"
         )
-        sub.add_argument("--optimizer", choices=("adamw", "rmsprop"), help="adamw unless given")
+        sub.add_argument(
+            "--optimizer",
+            choices=("adamw", "rmsprop"),
+            help="adamw, or rmsprop for article, unless given",
+        )
         sub.add_argument("--weight-decay", type=float)
         average_help = "share of the weights' running average that a step keeps, such as 0.999"
         sub.add_argument("--average", type=float, help=average_help)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.encoding import BOS, EOS, ArticleEncoding, Encoding, RhythmEncoding
-from pianolstm.encoding.events import BARS, number_bars, sounding_key
+from pianolstm.encoding import BOS, ArticleEncoding, Encoding, RhythmEncoding
+from pianolstm.encoding.events import BARS, number_bars, opening, sounding_key
 from pianolstm.parsing import read_midi
 from pianolstm.piece import Piece
 from pianolstm.quantisation import quantise
@@ -27,9 +27,9 @@ def read_prompt(
     """Ids of a prompt, and notices of what was replaced in it or left out.
 
     A network that writes everything in C major or A minor is given the likeliest key of a prompt
-    that names none. `bars` is how long the whole piece is told to become, for networks that count bars down; given
-    none, a prompt is told `USUAL_BARS`, and without a prompt the network chooses. Raises ValueError
-    for bars that another network cannot be told.
+    that names none. `bars` is how long the whole piece is told to become, for networks that count
+    bars down; given none, a prompt is told `USUAL_BARS`, and without a prompt the network chooses.
+    Raises ValueError for bars that another network cannot be told.
 
     The text is the name of a MIDI file (its first two sounding bars), or chords and notes with
     their quarters and spaces between, such as "C3.G3.E4:1 D4:0.5 rest:0.5". None gives the
@@ -52,8 +52,8 @@ def read_prompt(
         tonic, mode = key_of(piece)
         if tonic >= 0:  # without a key the network would not know where home is
             piece = replace(piece, key=sounding_key(tonic, mode == "minor"))
-            notices.append(f"no key given, taken to be {piece.key}")
-    tokens = [token for token in encoding.encode(piece) if token != EOS]
+        notices.append(f"no key given, taken to be {piece.key or 'C major'}")
+    tokens = opening(encoding.encode(piece))
     if counts:
         given = sum(token.startswith("bar:") for token in tokens)
         if not given:

@@ -42,6 +42,7 @@ class NoteTransformer(NoteLSTM):
     tokens before it; the state is these: their ids plus one, (B, PAST), 0 where there is none. How
     far away a token is, is told by a penalty on distance, a different one for each head (ALiBi:
     Press, Smith and Lewis 2022, "Train Short, Test Long", section 3), so that no position is new.
+    Through several layers it sees further: its whole chunk and the past in front of that.
     """
 
     PAST = 256
@@ -86,7 +87,8 @@ class NoteTransformer(NoteLSTM):
     ) -> tuple[torch.Tensor, State]:
         state = state or self.zero_state(len(ids))
         parts = []
-        for part in ids.split(4 * self.PAST, dim=1):  # attention grows with the square
+        # Attention grows with the square of the length, but what a part reads again costs time too
+        for part in ids.split(4 * self.PAST if self.training else self.PAST, dim=1):
             x, state = self._attend(part, state)
             parts.append(x)
         return torch.cat(parts, dim=1), state

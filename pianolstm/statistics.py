@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.piece import PITCH_CLASS_NAMES, Piece
+from pianolstm.piece import PITCH_CLASS_NAMES, Piece, key_sharps
 
 # Krumhansl and Kessler's probe-tone profiles, from C: Krumhansl 1990, "Cognitive Foundations of
 # Musical Pitch", table 2.1
@@ -121,6 +121,17 @@ def key_of(piece: Piece) -> tuple[int, str]:
     return max(candidates, key=candidates.get)
 
 
+def written_key(piece: Piece) -> tuple[int, str]:
+    """Tonic (pitch class) and mode of the key signature; (−1, "none") where there is none."""
+    if not piece.key:
+        return -1, "none"
+    sharps, minor = key_sharps(piece.key)
+    return (7 * sharps + 9 * minor) % 12, "minor" if minor else "major"
+
+
+KeyFinder = Callable[[Piece], tuple[int, str]]  # `key_of`, `written_key`
+
+
 def key_text(piece: Piece) -> str:
     """The key as words: "G major"."""
     tonic, mode = key_of(piece)
@@ -134,21 +145,22 @@ def sounding(piece: Piece, tick: int) -> np.ndarray:
     return np.sort(notes["pitch"][now]).astype(int)
 
 
-def ends_on_tonic_triad(piece: Piece) -> float:
-    """1 if the last chord is a triad on the tonic, else 0.
+def ends_on_tonic_triad(piece: Piece, key: KeyFinder = key_of) -> float:
+    """1 if the last chord is a triad on the tonic, else 0; nan without a note or a key.
 
     The last chord is what sounds at the last onset; it must hold the tonic and its major or minor
-    third, may hold the fifth, and nothing else. The tonic is that of `key_of`.
+    third, may hold the fifth, and nothing else. The tonic is that of `key`: of `key_of`, which
+    listens, or of `written_key`.
     """
-    if not len(piece):
+    tonic, _ = key(piece)
+    if not len(piece) or tonic < 0:
         return np.nan
-    tonic, _ = key_of(piece)
     classes = {int(p - tonic) % 12 for p in sounding(piece, int(piece.notes["onset"].max()))}
     return float(any({0, third} <= classes <= {0, third, 7} for third in (3, 4)))
 
 
-def ends_with_cadence(piece: Piece) -> float:
-    """1 if the piece closes with dominant to tonic, else 0.
+def ends_with_cadence(piece: Piece, key: KeyFinder = key_of) -> float:
+    """1 if the piece closes with dominant to tonic, else 0; nan without a note or a key.
 
     An authentic cadence (Aldwell and Schachter, "Harmony and Voice Leading", unit 7): the last
     chord is a triad on the tonic with the tonic in the bass; what sounds just before its bass note
@@ -156,9 +168,9 @@ def ends_with_cadence(piece: Piece) -> float:
     second and fourth step, and anticipated notes of the tonic triad. A final chord that is struck
     twice, or reached through a suspension, is not recognised.
     """
-    if (triad := ends_on_tonic_triad(piece)) != 1:
+    if (triad := ends_on_tonic_triad(piece, key)) != 1:
         return triad
-    tonic, _ = key_of(piece)
+    tonic, _ = key(piece)
     notes, last = piece.notes, int(piece.notes["onset"].max())
     final = notes[(notes["onset"] + notes["duration"] > last)]
     bass = final[np.argmin(final["pitch"])]

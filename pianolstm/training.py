@@ -24,6 +24,7 @@ from pianolstm.checkpoint import (
     model_config_of,
     read_file,
     save_checkpoint,
+    train_config_of,
 )
 from pianolstm.dataset import IGNORE, Dataset, joined, streams, windows
 from pianolstm.distributed import agreed, in_step, rank, summed, world
@@ -190,7 +191,8 @@ def train(
 ) -> Checkpoint:
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
-    With `config.average` it is the running average of the weights that is measured and returned.
+    With `config.average` it is the running average of the weights that is measured, kept and
+    returned; training loss is that of the weights themselves.
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
     already, the run goes on from it, and ends in exactly the weights of an uninterrupted run (of
     one process; others draw new dropout).
@@ -331,7 +333,7 @@ def _resume(
         and encoding_from_dict(header["encoding"]) == run.encoding
         and torch.equal(tensors.get("resume.data", data[:0]), data)
     )
-    if not same or TrainConfig(**header["train"]) != run.train_config:
+    if not same or train_config_of(header) != run.train_config:
         raise CheckpointError(
             f"{path}: holds a run with other settings, music or vocabulary. Use another folder, "
             "or delete this one to start again"

@@ -18,7 +18,7 @@ def network(encoding, vocabulary=None):
     )
 
 
-DOWN = network(EventEncoding(home=True, countdown=True))
+DOWN = network(EventEncoding(home=True, countdown=True, approach=8))
 
 
 def tokens(*arguments):
@@ -48,6 +48,7 @@ def test_the_first_bars_of_a_file_begin_a_piece_of_some_length(tmp_path):
     bars = [token for token in found if token.startswith("bar:")]
     assert bars == [f"bar:{USUAL_BARS}", f"bar:{USUAL_BARS - 1}"] and "<eos>" not in found
     assert notices[0].startswith("bars 2 to 3 of")
+    assert not any(token.startswith("left:") for token in found)  # its end is far
     assert [t for t in tokens(str(path), DOWN, 5)[0] if t.startswith("bar:")] == ["bar:5", "bar:4"]
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from pianolstm.statistics import (
     pooled,
     shuffled_parts,
     silences,
+    written_key,
 )
 
 SCALE = [(i, 1, p) for i, p in enumerate((60, 62, 64, 65, 67, 69, 71, 72))]
@@ -75,6 +78,11 @@ def test_endings():
     open_end = Piece.from_quarters(rows + [(11, 0.25, p) for p in (55, 59, 62)])
     assert ends_on_tonic_triad(open_end) == ends_with_cadence(open_end) == 0
     assert np.isnan(ends_on_tonic_triad(Piece.from_quarters([])))
+    as_written = replace(good, key="G major")
+    assert written_key(as_written) == (7, "major") and written_key(good) == (-1, "none")
+    assert ends_on_tonic_triad(as_written, written_key) == 0
+    assert ends_with_cadence(replace(good, key="C major"), written_key) == 1
+    assert np.isnan(ends_with_cadence(good, written_key))
     assert np.isnan(ends_with_cadence(Piece.from_quarters([])))
 
 

@@ -74,10 +74,10 @@ def pitch_number(name: str) -> int:
     raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
 
 
-def shifted(pitch: int, semitones: int) -> int:
-    """A pitch `semitones` higher, moved by an octave where it would leave 0 to 127."""
+def shifted(pitch: int, semitones: int, low: int = 0, high: int = 127) -> int:
+    """A pitch `semitones` higher, moved by an octave where it would leave `low` to `high`."""
     moved = pitch + semitones
-    return moved + 12 * (moved < 0) - 12 * (moved > 127)
+    return moved + 12 * (moved < low) - 12 * (moved > high)
 
 
 def quarters_text(ticks: int, resolution: int) -> str:

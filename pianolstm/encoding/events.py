@@ -13,6 +13,9 @@ that is 0, the piano; with `velocity_bins` each note ends with its loudness.
 With `countdown` a bar's number says how many bars are left, itself included: the last is `bar:1`.
 So a piece announces its length when it begins, and its end is always written alike.
 
+With `approach` the last chord is announced, too: `left:n` behind a place says that it comes n
+quarters later, rounded up; `left:0` is the last chord.
+
 With `home` all pieces are written as if they stood in C major or A minor, and `home:n`, said once,
 tells how many semitones lower that is: what ends a piece in one key looks the same in every other.
 
@@ -67,10 +70,13 @@ class EventEncoding:
     velocity_bins: int = 0  # equal parts of 1 to 127; 0: loudness is not written
     home: bool = False  # all in C major or A minor; `home:n` says how much higher it sounds
     countdown: bool = False  # a bar line says how many bars are left, itself included
+    approach: int = 0  # for so many quarters before the last chord, onsets say how many are left
 
     def __post_init__(self) -> None:
-        if not 0 <= self.velocity_bins <= 127 or self.resolution < 1:
-            raise ValueError(f"{self}: velocity_bins go from 0 to 127, resolution from 1")
+        if not 0 <= self.velocity_bins <= 127 or self.resolution < 1 or self.approach < 0:
+            raise ValueError(
+                f"{self}: velocity_bins go from 0 to 127, resolution from 1, approach from 0"
+            )
 
     # ---- notes to tokens
 
@@ -82,8 +88,9 @@ class EventEncoding:
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
                 f"for {TRACKS}. Read it with fewer instruments, or encode without tracks"
             )
-        if (self.home or self.countdown) and not self.metre:
-            option = "home" if self.home else "countdown"
+        in_bars = {"home": self.home, "countdown": self.countdown, "approach": self.approach}
+        if any(in_bars.values()) and not self.metre:
+            option = next(name for name, asked in in_bars.items() if asked)
             raise ValueError(f"{option} needs metre=True: it is written in the bars")
         high_first = -notes["pitch"].astype(int)
         home = home_shift(piece.key) if self.home and piece.key else 0
@@ -92,6 +99,7 @@ class EventEncoding:
         tokens, time, programs = [BOS], 0, [0] * TRACKS
         bars = self._bars(piece) if self.metre else iter(())
         start, following = 0, -1  # of the bar, and of the one after it
+        last = notes["onset"].max(initial=0)
         for onset, length, pitch, velocity, program, track in notes[order].tolist():
             while self.metre and onset >= (following if following >= 0 else 0):
                 start, following, header = next(bars)
@@ -101,6 +109,9 @@ class EventEncoding:
                 kind, ticks = ("at", onset - start) if self.metre else ("shift", onset - time)
                 tokens.extend(self._time(kind, ticks))
                 time = onset
+                left = -(-(last - onset) // self.resolution)
+                if self.approach and left <= self.approach:
+                    tokens.append(f"left:{left}")
             if self.tracks:
                 tokens.append(f"track:{track}")
                 if programs[track] != program:
@@ -148,6 +159,11 @@ class EventEncoding:
             more, rest = more - 1, longest
         return [MORE] * more + [f"{kind}:{quarters_text(rest, self.resolution)}"]
 
+    @property
+    def _pitches(self) -> tuple[int, int]:
+        """The lowest and the highest that can be written; home lies −6 to 5 semitones away."""
+        return (-5, 133) if self.home else (0, 127)
+
     def _bin(self, velocity: int) -> int:
         return min(max(velocity, 1) - 1, 126) * self.velocity_bins // 127
 
@@ -166,6 +182,8 @@ class EventEncoding:
         * a token of another encoding, or out of its range, is passed over;
         * `<bos>` is passed over inside of a piece, and so is all that follows `<eos>`;
         * a pitch without a duration, or a duration without a pitch, is passed over;
+        * the last chord is where it is, wherever it was announced; an announcement that contradicts
+          the one before counts, and so does a last one that does not come true;
         * a bar is the next one, whatever its number, which counts as another one if it does not
           follow from the last; with `countdown`, bars that are still announced at the end count;
         * a place beyond the end of its bar is passed over;
@@ -201,7 +219,7 @@ class EventEncoding:
         """
         kind, number = self.value(token) or (None, 0)
         if kind == "pitch" and semitones:
-            return f"pitch:{shifted(number, semitones)}"
+            return f"pitch:{shifted(number, semitones, *self._pitches)}"
         if kind in MODES:
             return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
         return token
@@ -258,8 +276,8 @@ class EventEncoding:
 def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
     """Every token of an encoding but `<bos>` and `<eos>` → (kind, number)."""
     longest, resolution = LONGEST * encoding.resolution, encoding.resolution
-    pitches = range(-5, 134) if encoding.home else range(128)
-    values = {MORE: (MORE, 0)} | {f"pitch:{p}": ("pitch", p) for p in pitches}
+    low, high = encoding._pitches
+    values = {MORE: (MORE, 0)} | {f"pitch:{p}": ("pitch", p) for p in range(low, high + 1)}
     for kind in ("for", "at" if encoding.metre else "shift"):
         for ticks in range(longest) if kind == "at" else range(1, longest + 1):
             values[f"{kind}:{quarters_text(ticks, resolution)}"] = (kind, ticks)
@@ -272,7 +290,10 @@ def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
     if encoding.tracks:
         values |= {f"track:{t}": ("track", t) for t in range(TRACKS)}
         values |= {f"program:{p}": ("program", p) for p in range(128)}
-    return values | {f"loud:{b}": ("loud", b) for b in range(encoding.velocity_bins)}
+    values |= {f"loud:{b}": ("loud", b) for b in range(encoding.velocity_bins)}
+    if encoding.approach:
+        values |= {f"left:{n}": ("left", n) for n in range(encoding.approach + 1)}
+    return values
 
 
 def number_bars(tokens: list[str], number: int) -> None:
@@ -284,6 +305,17 @@ def number_bars(tokens: list[str], number: int) -> None:
         if token.startswith("bar:"):
             tokens[i] = f"bar:{min(max(number, 1), BARS)}"
             number -= 1
+
+
+def opening(tokens: Sequence[str], bars: int | None = None) -> list[str]:
+    """What `encode` gave for some bars, as the beginning of a longer piece: without its end.
+
+    With `bars`, the length of the longer piece, its bar lines are counted down from there.
+    """
+    result = [token for token in tokens if token != EOS and not token.startswith("left:")]
+    if bars is not None:
+        number_bars(result, bars)
+    return result
 
 
 def home_shift(key: str) -> int:
@@ -327,6 +359,7 @@ class _Reader:
         self.bar: tuple[int, int] | None = None  # start and end of the current bar
         self.number = 0  # of the current bar
         self.time = self.more = self.track = 0
+        self.end: tuple[int, int] | None = None  # the last chord comes after one, until the other
         self.programs = [0] * TRACKS
         self.key: tuple[int, bool] | None = None  # tonic as written, minor
         self.home: int | None = None  # semitones that all sounds above what is written
@@ -405,6 +438,17 @@ class _Reader:
     def _shift(self, number: int) -> None:
         self.time += number
 
+    def _left(self, number: int) -> None:
+        quarter = self.encoding.resolution
+        after, until = self.time + (number - 1) * quarter, self.time + number * quarter
+        if number == 0:
+            after = self.time - 1
+        if self.end:
+            both = max(after, self.end[0]), min(until, self.end[1])
+            self.count("announced ends that move", both[0] >= both[1])
+            after, until = both if both[0] < both[1] else (after, until)
+        self.end = after, until
+
     def _track(self, number: int) -> None:
         self.track = number
 
@@ -430,6 +474,9 @@ class _Reader:
     def piece(self, name: str) -> Piece:
         if self.encoding.countdown:
             self.count("bars announced and not written", max(0, self.number - 1))
+        last = max((note[0] for note in self.notes), default=0)
+        missed = self.end is not None and not self.end[0] < last <= self.end[1]
+        self.count("ends elsewhere than announced", missed)
         self.count("pitches without a duration", self.pitch is not None)
         self.count("`more` without a time", self.more)
         # The last metre of a moment holds
