@@ -33,6 +33,7 @@ class TrainConfig:
     final_rate: float = 0.02  # share of the maximum at the end of the cosine
     optimizer: str = "adamw"  # or "rmsprop", as the article's
     weight_decay: float = 0.03
+    noise: float = 0.0  # share of the tokens that the network reads replaced by others of the batch
     average: float = 0.0  # of 1: how much of the weights' running average a step keeps; 0 = off
     clip: float = 1.0  # largest gradient norm; 0 = off
     transpose: bool = True  # a new random key for each piece in each epoch

@@ -107,6 +107,8 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument("--weight-decay", type=float)
         average_help = "share of the weights' running average that a step keeps, such as 0.999"
         sub.add_argument("--average", type=float, help=average_help)
+        noise_help = "share of the tokens read that are replaced by others of the batch"
+        sub.add_argument("--noise", type=float, help=noise_help)
         sub.add_argument("--clip", type=float, help="largest norm of the gradient; 0: any")
         sub.add_argument("--transpose", action=BOTH, help="a random key for each piece")
         until_help = "share of the run after which pieces stay in their own keys"

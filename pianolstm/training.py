@@ -163,16 +163,32 @@ def epoch_losses(
             rows = index[mine]
             if len(index) >= world():  # else some process would have nothing to do
                 target = targets[rows].to(device).long()
-                yield objective(inputs[rows].to(device), target, None, len(index))[0], len(index)
+                seen = noisy(inputs[rows], config.noise).to(device)
+            yield objective(seen, target, None, len(index))[0], len(index)
         return
     order = draw.permutation(len(pieces))
     state = model.zero_state(len(range(config.batch)[mine]))
     for chunk in streams((pieces[i][keys[i]] for i in order), config.batch, config.steps):
         state = carry(state, chunk.fresh[mine].to(device))
         tokens = int((chunk.targets != IGNORE).sum())
-        inputs, targets = chunk.inputs[mine].to(device), chunk.targets[mine].to(device)
-        loss, state = objective(inputs, targets, state, tokens)
+        inputs, targets = noisy(chunk.inputs[mine], config.noise), chunk.targets[mine]
+        loss, state = objective(inputs.to(device), targets.to(device), state, tokens)
         yield loss, tokens
+
+
+def noisy(ids: torch.Tensor, share: float) -> torch.Tensor:
+    """Ids (B, T) of which about `share` are replaced by others, drawn from the same batch.
+
+    A network that writes reads its own mistakes; so it has to learn to go on after wrong tokens.
+    Source: Xie et al. 2017, "Data Noising as Smoothing in Neural Network Language Models", unigram
+    noising. Raises ValueError for a share that is none.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"noise {share}: a share from 0 to less than 1")
+    if not share:
+        return ids
+    others = ids.flatten()[torch.randint(ids.numel(), ids.shape)]
+    return torch.where(torch.rand(ids.shape) < share, others, ids)
 
 
 def carry(state: State, fresh: torch.Tensor) -> State:

@@ -27,6 +27,7 @@ from pianolstm.training import (
     article_config,
     epoch_losses,
     make_optimizer,
+    noisy,
     rate_factor,
     running_average,
     train,
@@ -165,6 +166,17 @@ def test_an_averaged_run_is_measured_and_kept_as_its_average(tmp_path, ids_piece
     assert not same(best.model.state_dict(), plain.model.state_dict())
     found = nll(best.model, ids_pieces[1]).mean
     assert found == pytest.approx(min(row["valid_loss"] for row in best.history), abs=1e-5)
+
+
+def test_noise_replaces_a_share_of_what_is_read_by_what_else_is_there():
+    torch.manual_seed(0)
+    ids = torch.arange(1, 5001).reshape(50, 100)
+    seen = noisy(ids, 0.2)
+    assert 0.17 < (seen != ids).float().mean() < 0.23
+    assert set(seen.flatten().tolist()) <= set(ids.flatten().tolist())
+    assert noisy(ids, 0.0) is ids
+    with pytest.raises(ValueError, match=r"noise 1.0: a share from 0 to less than 1"):
+        noisy(ids, 1.0)
 
 
 def test_an_unknown_optimizer_is_named():
