@@ -62,6 +62,8 @@ class NoteTransformer(NoteLSTM):
             )
             for _ in config.hidden
         )
+        for layer in self.layers:
+            layer.self_attn.dropout = 0.0  # which PyTorch's fast attention on a CPU has not
         self.norm = nn.LayerNorm(E)
         slopes = 2.0 ** -(8 / self.HEADS * torch.arange(1, self.HEADS + 1))
         self.register_buffer("slopes", slopes, persistent=False)
