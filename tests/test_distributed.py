@@ -26,13 +26,14 @@ def test_without_torchrun_there_is_one_process():
 
 TRAIN = """
     import json, sys
+    from dataclasses import replace
     import numpy as np
     from pianolstm.checkpoint import TrainConfig
     from pianolstm.dataset import Dataset, Split
     from pianolstm.distributed import process_group, rank, world
     from pianolstm.encoding import ArticleEncoding
     from pianolstm.model import ModelConfig
-    from pianolstm.training import train
+    from pianolstm.training import article_config, train
     from pianolstm.vocabulary import Vocabulary
 
     network, folder = sys.argv[1:]
@@ -42,6 +43,10 @@ TRAIN = """
                    [[walk, walk] for walk in walks[:24]], walks[24:], [])
     hidden = (16,) if network == "note" else (8, 8, 8)
     config = TrainConfig(epochs=3, batch=4, steps=8)
+    if network == "article":
+        config = article_config(epochs=3, batch=4, steps=8, learning_rate=8e-3)
+    else:
+        config = replace(config, average=0.5)
     with process_group():
         best = train(data, ModelConfig(network, 7, hidden, 0.0), config, folder)
         if rank() == 0:

@@ -103,7 +103,7 @@ def test_commands_read_and_train(tmp_path, piano_songs, capsys):
     command = ["train", "--songs", str(store), "--hidden", "8", "--seconds", "0.1", "--epochs", "1"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     assert main([*command, "--voicing", "--out", str(tmp_path / "run2")]) == 2
-    assert "does not fit. Read the folder again" in capsys.readouterr().err
+    assert "does not fit. Give the options of --encoding that `read` had" in capsys.readouterr().err
 
 
 @pytest.fixture
