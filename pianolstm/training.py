@@ -215,7 +215,8 @@ def train(
     `progress` shows a bar; None means only on a terminal. `stop_after` ends this call after so
     many epochs, for the next one to go on. In a process group (`distributed.process_group`) all
     processes call this, and the first one writes. Raises CheckpointError if the folder holds a run
-    of another configuration, and ValueError for a batch of fewer rows than processes.
+    of another configuration, and ValueError for a batch of fewer rows than processes, or for noise
+    where a grammar says what may follow.
     """
     if config.batch < world():
         raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
@@ -224,6 +225,11 @@ def train(
     torch.manual_seed(config.seed)
     device = pick_device()
     tokens, encoding = data.vocabulary.tokens, data.encoding
+    if config.noise and model_config.grammar and encoding.grammar(tokens) is not None:
+        raise ValueError(
+            f"noise {config.noise}: after a wrong token the grammar of {type(encoding).__name__} "
+            "forbids what really follows. Leave noise out, or the grammar"
+        )
     model = build_model(model_config, encoding.features(tokens), encoding.grammar(tokens))
     model = model.to(device)
     optimizer = make_optimizer(model, config)

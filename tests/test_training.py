@@ -19,7 +19,7 @@ from pianolstm.checkpoint import (
     load_checkpoint,
 )
 from pianolstm.dataset import Dataset, Split
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encoding import ArticleEncoding, PianoRollEncoding
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.training import (
@@ -177,6 +177,15 @@ def test_noise_replaces_a_share_of_what_is_read_by_what_else_is_there():
     assert noisy(ids, 0.0) is ids
     with pytest.raises(ValueError, match=r"noise 1.0: a share from 0 to less than 1"):
         noisy(ids, 1.0)
+
+
+def test_noise_and_a_grammar_exclude_each_other(tmp_path, ids_pieces):
+    encoding = PianoRollEncoding()
+    vocabulary = Vocabulary(encoding.all_tokens())
+    data = Dataset(Split([], [], []), encoding, vocabulary, *ids_pieces, [])
+    model = ModelConfig("note", len(vocabulary), (8,), 0.0)
+    with pytest.raises(ValueError, match=r"noise 0.1: after a wrong token the grammar of PianoR"):
+        train(data, model, replace(QUICK, noise=0.1), tmp_path)
 
 
 def test_an_unknown_optimizer_is_named():
