@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from pianolstm.encoding import Encoding, encoding_from_dict
+from pianolstm.encoding import Encoding, encoding_from_dict, missing_tokens
 from pianolstm.model import ModelConfig, RecurrentNetwork, build_model
 from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 
@@ -131,7 +131,7 @@ def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> C
             "load_checkpoint(path).vocabulary, or train anew with yours"
         )
     encoding = encoding_from_dict(header["encoding"])
-    if missing := [token for token in encoding.all_tokens() or () if token not in own]:
+    if missing := missing_tokens(encoding, own):
         raise CheckpointError(
             f"{Path(path).name} was made by another version: its vocabulary lacks {missing[0]} and "
             f"{len(missing) - 1} more that {encoding} writes. Train it again"

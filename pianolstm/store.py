@@ -30,7 +30,13 @@ from pathlib import Path
 import numpy as np
 
 from pianolstm.dataset import ALL_KEYS, Dataset, part_of, soprano_line
-from pianolstm.encoding import ArticleEncoding, Encoding, PieceError, encoding_from_dict
+from pianolstm.encoding import (
+    ArticleEncoding,
+    Encoding,
+    PieceError,
+    encoding_from_dict,
+    missing_tokens,
+)
 from pianolstm.parallel import CrashError, map_files
 from pianolstm.parsing import (
     MidiParseError,
@@ -426,6 +432,11 @@ class TokenStore(Sequence):
         self.summary: str = header["summary"]
         self.encoding = encoding_from_dict(header["encoding"])
         self.vocabulary = Vocabulary(header["vocabulary"])
+        if missing := missing_tokens(self.encoding, self.vocabulary):
+            raise StoreError(
+                f"{folder}: made by another version, whose vocabulary lacks {missing[0]} and "
+                f"{len(missing) - 1} more that {self.encoding} writes. Make the store again"
+            )
         self.parts = [header["pieces"].get(part, 0) for part in PARTS]
 
     def __len__(self) -> int:

@@ -164,7 +164,7 @@ def epoch_losses(
             if len(index) >= world():  # else some process would have nothing to do
                 target = targets[rows].to(device).long()
                 seen = noisy(inputs[rows], config.noise).to(device)
-            yield objective(seen, target, None, len(index))[0], len(index)
+                yield objective(seen, target, None, len(index))[0], len(index)
         return
     order = draw.permutation(len(pieces))
     state = model.zero_state(len(range(config.batch)[mine]))

@@ -224,6 +224,10 @@ def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
     (out / "store.json").write_text(json.dumps(header | {"format": 99}))
     with pytest.raises(StoreError, match="a store of format 99"):
         TokenStore(out)
+    old = EventEncoding(home=True).to_dict()
+    (out / "store.json").write_text(json.dumps(header | {"encoding": old}))
+    with pytest.raises(StoreError, match=r"another version, .* lacks .* Make the store again"):
+        TokenStore(out)
     (out / "store.json").write_text(json.dumps(header))
     (out / "ids.npy").write_bytes((out / "ids.npy").read_bytes()[:-8])
     with pytest.raises(StoreError, match="no whole token store"):

@@ -168,6 +168,15 @@ def test_an_averaged_run_is_measured_and_kept_as_its_average(tmp_path, ids_piece
     assert found == pytest.approx(min(row["valid_loss"] for row in best.history), abs=1e-5)
 
 
+def test_windows_that_are_too_few_for_all_processes_are_left_out():
+    model = build_model(ModelConfig("article", 7, (4, 6, 4), 0.0))
+    pieces = [[np.arange(21) % 6 + 1]]  # 11 windows of 10: two batches of 5, and one window
+    config = article_config(batch=5, steps=10)
+    assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5, 1]
+    with mock.patch.object(training, "world", return_value=2):
+        assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5]
+
+
 def test_noise_replaces_a_share_of_what_is_read_by_what_else_is_there():
     torch.manual_seed(0)
     ids = torch.arange(1, 5001).reshape(50, 100)

@@ -1,7 +1,15 @@
 """`Piece` ↔ tokens: strings that a person can read. One class an encoding, one interface."""
 
 from pianolstm.encoding.article import ArticleEncoding, normal_order
-from pianolstm.encoding.base import BOS, EOS, Encoding, PieceError, TokenError, pitch_number
+from pianolstm.encoding.base import (
+    BOS,
+    EOS,
+    Encoding,
+    PieceError,
+    TokenError,
+    missing_tokens,
+    pitch_number,
+)
 from pianolstm.encoding.events import EventEncoding
 from pianolstm.encoding.pianoroll import PianoRollEncoding
 from pianolstm.encoding.rhythm import RhythmEncoding
@@ -18,6 +26,7 @@ __all__ = [
     "RhythmEncoding",
     "TokenError",
     "encoding_from_dict",
+    "missing_tokens",
     "normal_order",
     "pitch_number",
 ]

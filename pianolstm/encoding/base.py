@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -72,6 +72,11 @@ def pitch_number(name: str) -> int:
         if 0 <= number <= 127:
             return number
     raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
+
+
+def missing_tokens(encoding: Encoding, vocabulary: Container[str]) -> list[str]:
+    """What an encoding can write and a vocabulary, made by another version of it, does not hold."""
+    return [token for token in encoding.all_tokens() or () if token not in vocabulary]
 
 
 def shifted(pitch: int, semitones: int, low: int = 0, high: int = 127) -> int:
