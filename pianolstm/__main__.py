@@ -137,7 +137,7 @@ def _fit(args: argparse.Namespace, data, model):
     from pianolstm.training import TrainConfig, article_config
     from pianolstm.training import train as run
 
-    note_only = [f"--{name}" for name in ("locked", "shared", "grammar")
+    note_only = [f"--{name}" for name in ("shared", "grammar")
                  if args.network == "article" and getattr(args, name) is not None]  # fmt: skip
     if note_only:
         raise ValueError(f"{', '.join(note_only)} means nothing to --network article. Leave it out")
@@ -187,6 +187,13 @@ def _fit(args: argparse.Namespace, data, model):
     return best, entry
 
 
+def _network(name: str):
+    """The checkpoint in a file, or the shipped one of that name."""
+    from pianolstm.checkpoint import load_checkpoint, shipped
+
+    return load_checkpoint(name) if Path(name).suffix else shipped(name)
+
+
 def _log(path: Path | None, entry: dict) -> None:
     if path is not None:
         with open(path, "a", encoding="utf-8") as log:
@@ -196,12 +203,19 @@ def _log(path: Path | None, entry: dict) -> None:
 def benchmark(args: argparse.Namespace) -> None:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
     from pianolstm import benchmark as bm
-    from pianolstm.checkpoint import load_checkpoint, shipped
     from pianolstm.encoding import PianoRollEncoding
     from pianolstm.evaluation import nll
     from pianolstm.model import ModelConfig
 
-    encoding = PianoRollEncoding(args.frames)
+    _refuse_useless(args)
+    best = None
+    if args.checkpoint:  # nothing is trained
+        best = _network(args.checkpoint)
+        if not isinstance(best.encoding, PianoRollEncoding):
+            raise ValueError(
+                f"{args.checkpoint} writes no piano rolls. Use one that benchmark trained"
+            )
+    encoding = best.encoding if best else PianoRollEncoding(args.frames or 2)
     if args.rolls.is_dir():
         args.songs = args.rolls
         split = _dataset(args, encoding).split
@@ -211,16 +225,12 @@ def benchmark(args: argparse.Namespace) -> None:
     else:
         parts = bm.load_rolls(args.rolls)
     data = bm.roll_dataset(*parts, encoding)
-    if args.checkpoint:  # nothing is trained
-        name = args.checkpoint
-        best = load_checkpoint(name) if Path(name).suffix else shipped(name)
-        if best.vocabulary != data.vocabulary:
-            raise ValueError(f"{name} writes no piano rolls. Use one that benchmark trained")
-        entry, label = {}, name
+    if best:
+        entry, label = {}, args.checkpoint
     else:
-        model = ModelConfig(args.network, len(data.vocabulary), (384,), 0.5, True, True)
+        model = ModelConfig(args.network or "note", len(data.vocabulary), (384,), 0.5, shared=True)
         best, entry = _fit(args, data, model)
-        label = f"this {args.network}, {entry['minutes']:.1f} min"
+        label = f"this {model.network}, {entry['minutes']:.1f} min"
     losses, valid = (nll(best.model, part) for part in (data.test, data.valid))
     valid_nats = bm.frame_nll(valid.per_piece, data, data.valid)
     if not args.checkpoint:
@@ -245,16 +255,31 @@ def benchmark(args: argparse.Namespace) -> None:
     _log(args.log, entry)
 
 
+def _refuse_useless(args: argparse.Namespace) -> None:
+    """Raises ValueError for options that would change nothing."""
+    from pianolstm.model import ModelConfig
+    from pianolstm.training import TrainConfig
+
+    flags = ("last", "recursive", "all_pieces")  # False unless given, the others None
+    given = {n for n, v in vars(args).items() if v is not None and not (v is False and n in flags)}
+    training = {f.name for f in (*fields(TrainConfig), *fields(ModelConfig))} | {"export", "last"}
+    measured = training | {"frames"} if args.checkpoint else set()
+    folders = set() if args.rolls.is_dir() else {"frames", *flags[1:], "only"}
+    for useless, reason in (
+        (given & measured, "with --checkpoint nothing is trained and nothing can be chosen"),
+        (given & folders, f"means nothing for {args.rolls.name}, only for a folder of MIDI files"),
+    ):
+        if useless:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
+            raise ValueError(f"{options}: {reason}. Leave it out")
+
+
 def evaluate(args: argparse.Namespace) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     from pianolstm import evaluation as ev
     from pianolstm.baselines import fitted_bigram
-    from pianolstm.checkpoint import load_checkpoint, shipped
 
-    checkpoints = {
-        name: load_checkpoint(name) if Path(name).suffix else shipped(name)
-        for name in args.checkpoints
-    }
+    checkpoints = {name: _network(name) for name in args.checkpoints}
     first = next(iter(checkpoints.values()))
     data = _dataset(args, first.encoding, first.vocabulary)
     held_out, everything = data.test, data.train_all_keys
@@ -285,14 +310,12 @@ def evaluate(args: argparse.Namespace) -> None:
 def judge(args: argparse.Namespace) -> None:
     """train a network to tell human from generated pieces, and print how well it can"""
     from pianolstm.baselines import fitted_bigram
-    from pianolstm.checkpoint import load_checkpoint, shipped
     from pianolstm.composing import LONGEST, pieces_of
     from pianolstm.composing import compose as write
     from pianolstm.judge import accuracy, long_enough, train_judge
 
     for name in args.composers:
-        source = "events" if name == "bigram" else name
-        network = load_checkpoint(source) if Path(source).suffix else shipped(source)
+        network = _network("events" if name == "bigram" else name)
         data = _dataset(args, network.encoding, network.vocabulary)
         if data.split is None:
             raise ValueError(
@@ -330,7 +353,6 @@ def judge(args: argparse.Namespace) -> None:
 
 def compose(args: argparse.Namespace) -> None:
     """write a new piece: as MIDI, as sound and as a picture"""
-    from pianolstm.checkpoint import load_checkpoint, shipped
     from pianolstm.composing import CHORDS, LONGEST
     from pianolstm.composing import compose as write
     from pianolstm.decoding import write_midi
@@ -355,8 +377,7 @@ def compose(args: argparse.Namespace) -> None:
         raise FileExistsError(
             f"{', '.join(taken)} would be overwritten. Say --force, or give another --name or --out"
         )
-    checkpoint = args.checkpoint
-    loaded = load_checkpoint(checkpoint) if Path(checkpoint).suffix else shipped(checkpoint)
+    loaded = _network(args.checkpoint)
     prompt, notices = read_prompt(args.prompt, loaded, args.bars)
     for notice in notices:
         print(f"prompt: {notice}", file=sys.stderr)
@@ -380,8 +401,8 @@ def compose(args: argparse.Namespace) -> None:
         print(
             f"{args.out / name}.mid, .mp3, .png: a new piece, {len(piece)} notes, "
             f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s, {ending}; written by the "
-            f"network '{checkpoint}' (temperature {args.temperature}, top-p {args.top_p}, seed "
-            f"{seed})"
+            f"network '{args.checkpoint}' (temperature {args.temperature}, top-p {args.top_p}, "
+            f"seed {seed})"
             + (f"; the MP3 holds its first {sound.seconds:.0f} s" if sound.is_cut else "")
         )
         mended = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 
@@ -34,7 +34,6 @@ class TrainConfig:
     optimizer: str = "adamw"  # or "rmsprop", as the article's
     weight_decay: float = 0.03
     noise: float = 0.0  # share of the tokens that the network reads replaced by others of the batch
-    average: float = 0.0  # of 1: how much of the weights' running average a step keeps; 0 = off
     clip: float = 1.0  # largest gradient norm; 0 = off
     transpose: bool = True  # a new random key for each piece in each epoch
     transpose_until: float = 1.0  # share of the run after which pieces stay in their own keys
@@ -113,6 +112,8 @@ def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
             f"{path.name}: a safetensors file without our header (format "
             f"{header.get('format')!r} instead of 'pianolstm 1'). Use a file that train wrote"
         )
+    for part, config in (("model", ModelConfig), ("train", TrainConfig)):
+        header[part] = _known(header[part], config, path)
     return header, tensors
 
 
@@ -167,3 +168,18 @@ def train_config_of(header: dict) -> TrainConfig:
 
 def model_config_of(header: dict) -> ModelConfig:
     return ModelConfig(**{**header["model"], "hidden": tuple(header["model"]["hidden"])})
+
+
+def _known(options: dict, config: type, path: Path) -> dict:
+    """The options that `config` has. Another version's further ones do no harm if they are off.
+
+    Raises CheckpointError if one is on.
+    """
+    names = {f.name for f in fields(config)}
+    for name, value in options.items():
+        if name not in names and value:
+            raise CheckpointError(
+                f"{path.name} was made by another version: trained with {name} = {value}, which "
+                "this one does not know. Train it again"
+            )
+    return {name: value for name, value in options.items() if name in names}

@@ -24,8 +24,8 @@ def pitch_class_counts(piece: Piece) -> np.ndarray:
 def pitch_class_entropy(piece: Piece) -> float:
     """Entropy of the pitch classes in bits: 0 for one, log2 12 = 3.58 if all are as common.
 
-    Source: Wu and Yang 2020, "The Jazz Transformer on the Front Line": pitch class histogram
-    entropy, H.
+    Source: Dong et al. 2020, "MusPy": pitch class entropy; over bars, not whole pieces, in Wu and
+    Yang 2020, "The Jazz Transformer on the Front Line": H.
     """
     counts = pitch_class_counts(piece)
     p = counts[counts > 0] / max(1, counts.sum())
@@ -49,8 +49,8 @@ def groove_consistency(piece: Piece, positions: int = 16) -> float:
     """How alike neighbouring bars are in where notes begin: 1 if in the same places.
 
     Each bar becomes a row of `positions` bits; 1 less the mean share of bits that differ between a
-    bar and the next. Source: Wu and Yang 2020, grooving pattern similarity, GS (there over all
-    pairs of bars; over neighbours as in Dong et al. 2020, "MusPy").
+    bar and the next. Source: Dong et al. 2020, "MusPy": groove consistency; over all pairs of bars,
+    not neighbours, in Wu and Yang 2020: grooving pattern similarity, GS.
     """
     lines = np.array(piece.bar_starts())
     if len(lines) < 2 or not len(piece):
@@ -79,7 +79,11 @@ def polyphony(piece: Piece) -> float:
 
 
 def note_density(piece: Piece) -> float:
-    """Notes that begin in a quarter, on average (Yang and Lerch 2020: note count)."""
+    """Notes that begin in a quarter, on average.
+
+    Source: Yang and Lerch 2020, "On the Evaluation of Generative Models in Music": note count,
+    here divided by the piece's length.
+    """
     return len(piece) * piece.ticks_per_quarter / piece.end if len(piece) else np.nan
 
 
@@ -99,7 +103,7 @@ def top_intervals(piece: Piece) -> np.ndarray:
 def interval_histogram(piece: Piece) -> np.ndarray:
     """Shares of the intervals of the top line, 0 to 12 semitones up or down (13: more than that).
 
-    Source: Yang and Lerch 2020, "On the Evaluation of Generative Models in Music": pitch interval.
+    After Yang and Lerch 2020, whose pitch interval is the mean of these.
     """
     steps = np.minimum(np.abs(top_intervals(piece)), 13)
     return np.bincount(steps, minlength=14) / (len(steps) or np.nan)

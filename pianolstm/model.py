@@ -28,7 +28,6 @@ class ModelConfig:
     hidden: tuple[int, ...] = (384,)  # H of each layer
     dropout: float = 0.5
     shared: bool = False  # NoteLSTM: tokens share the vectors of the features they are made of
-    locked: bool = False  # NoteLSTM: dropout drops the same units at all steps of a chunk
     grammar: bool = True  # no probability for tokens that the encoding's grammar forbids
 
 
@@ -157,29 +156,15 @@ class ArticleLSTM(RecurrentNetwork):
         return self.head(x[:, -1])
 
 
-class LockedDropout(nn.Module):
-    """Dropout that drops the same units at all steps: one mask (B, 1, H) for x (B, T, H).
-
-    Source: Gal and Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent
-    Neural Networks", section 4.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or not self.p:
-            return x
-        return x * nn.functional.dropout(torch.ones_like(x[:, :1]), self.p)
-
-
 class NoteLSTM(RecurrentNetwork):
     """Embedding → LSTM layers → output tied to the embedding.
 
     A token is a learned vector instead of a number, so that ids close together need not mean the
     same; the output layer compares with the same vectors (Press and Wolf 2017, "Using the Output
     Embedding to Improve Language Models"), which halves what a rare token must teach.
+
+    Dropout stands before and after each layer and never between its steps (Zaremba et al. 2014,
+    "Recurrent Neural Network Regularization").
 
     With `shared`, a token's vector is its own plus those of its features, the rows of a matrix
     (V, F) that the caller gives: a rare chord then borrows from all others that hold its notes
@@ -189,8 +174,6 @@ class NoteLSTM(RecurrentNetwork):
     def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
         E = config.hidden[-1]
         super().__init__(config, input_size=E)
-        if config.locked:
-            self.dropout = LockedDropout(config.dropout)
         self.embedding = nn.Embedding(config.vocabulary_size, E)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
         nn.init.normal_(self.embedding.weight, std=E**-0.5)

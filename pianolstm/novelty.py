@@ -2,7 +2,8 @@
 
 A piece is read as a line of notes in the order in which they begin, the higher first. Each note but
 the first becomes a word: semitones and time from the note before it, and its own length. So neither
-key nor place in the bar matters, and a run of n equal words is n + 1 equal notes.
+key nor place in the bar matters, and a run of n equal words is n + 1 equal notes (of the first of
+them, which begins the run, the length is not compared).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ Word = tuple[int, Fraction, Fraction]  # semitones, quarters to it, quarters tha
 
 @dataclass(frozen=True)
 class Copy:
-    """The longest stretch of a piece that also stands in the corpus."""
+    """The stretch of most notes of a piece that also stands in the corpus."""
 
     notes: int
-    seconds: float  # from the beginning of its first note to the end of its last
+    seconds: float  # that it lasts, from the beginning of its first note to the end of its last
     start: int  # the first note's place in the line
 
 

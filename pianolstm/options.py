@@ -87,8 +87,6 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     def add_training(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--hidden", type=int, nargs="+", help="units of each layer")
         sub.add_argument("--dropout", type=float)
-        locked_help = "dropout drops the same units at all steps of a chunk"
-        sub.add_argument("--locked", action=BOTH, help=locked_help)
         sub.add_argument("--shared", action=BOTH, help="tokens share the vectors of their features")
         sub.add_argument("--grammar", action=BOTH, help="no probability for what cannot follow")
         sub.add_argument("--epochs", type=int)
@@ -105,8 +103,6 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
             help="adamw, or rmsprop for article, unless given",
         )
         sub.add_argument("--weight-decay", type=float)
-        average_help = "share of the weights' running average that a step keeps, such as 0.999"
-        sub.add_argument("--average", type=float, help=average_help)
         noise_help = "share of the tokens read that are replaced by others of the batch"
         sub.add_argument("--noise", type=float, help=noise_help)
         sub.add_argument("--clip", type=float, help="largest norm of the gradient; 0: any")
@@ -131,8 +127,9 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     rolls_help = "JSB_Chorales.mat or another set of piano rolls, or a folder of MIDI files"
     sub.add_argument("rolls", type=Path, help=rolls_help)
     add_choice(sub)
-    sub.add_argument("--frames", type=int, default=2, help="a quarter, for MIDI files")
-    sub.add_argument("--network", choices=NETWORKS[:1] + NETWORKS[2:], default="note")
+    sub.add_argument("--frames", type=int, help="a quarter, for MIDI files; 2 unless given")
+    networks = NETWORKS[:1] + NETWORKS[2:]
+    sub.add_argument("--network", choices=networks, help="note unless given")
     sub.add_argument("--no-baselines", action="store_true", help="train and measure only")
     sub.add_argument("--name", help="of the result in the log")
     sub.add_argument("--checkpoint", help="measure this one, a file or jsb, and train nothing")

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from pianolstm.checkpoint import (
@@ -80,24 +79,11 @@ def make_optimizer(model: RecurrentNetwork, config: TrainConfig) -> torch.optim.
     )
 
 
-def running_average(model: RecurrentNetwork, config: TrainConfig) -> AveragedModel | None:
-    """A second network that follows `model`'s weights slowly, w̄ ← a·w̄ + (1 − a)·w after each step.
-
-    The steps of a run jump around the place they tend to; their average lies nearer to it. Source:
-    Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging". Raises
-    ValueError for a share that is none.
-    """
-    if not 0 <= config.average < 1:
-        raise ValueError(f"average {config.average}: a share from 0 to less than 1")
-    if not config.average:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-
-
 def rate_factor(progress: float, config: TrainConfig) -> float:
     """Share of the learning rate at `progress` (0 to 1) of a run: linear rise, then a cosine.
 
-    Source: Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
+    Sources: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the rise, and
+    Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
     """
     if progress < config.warmup:
         return max(progress, 1e-4) / config.warmup
@@ -148,8 +134,9 @@ def epoch_losses(
     """The batches of one epoch as (mean loss over its tokens, number of tokens).
 
     Order and keys depend on the seed and the epoch alone, so that a resumed run repeats them.
-    Each piece is in a random key, until `progress`, the share of the run done, says otherwise.
-    Of several processes each takes its rows of every batch; their losses add up to the batch's.
+    Each piece is in a random key (after Walder 2016, "Modelling Symbolic Music: Beyond the Piano
+    Roll") until `progress`, the share of the run done, says otherwise. Of several processes each
+    takes its rows of every batch; their losses add up to the batch's.
     """
     objective = objective or Objective(model)
     mine = slice(rank(), None, world())
@@ -207,8 +194,6 @@ def train(
 ) -> Checkpoint:
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
-    With `config.average` it is the running average of the weights that is measured, kept and
-    returned; training loss is that of the weights themselves.
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
     already, the run goes on from it, and ends in exactly the weights of an uninterrupted run (of
     one process; others draw new dropout).
@@ -233,13 +218,9 @@ def train(
     model = build_model(model_config, encoding.features(tokens), encoding.grammar(tokens))
     model = model.to(device)
     optimizer = make_optimizer(model, config)
-    average = running_average(model, config)
-    measured = average.module if average else model
-    run = Checkpoint(measured, data.vocabulary, data.encoding, [], config)
+    run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
     if (folder / "last.safetensors").exists():
-        _resume(folder / "last.safetensors", run, model, optimizer, digest(data.train))
-        if average:
-            average.n_averaged.fill_(1)  # else the first step would begin it anew
+        _resume(folder / "last.safetensors", run, optimizer, digest(data.train))
     if rank():  # its own dropout
         torch.manual_seed(config.seed + rank() + world() * len(run.history))
     objective, first = in_step(Objective(model)), rank() == 0
@@ -264,11 +245,9 @@ def train(
                     group["lr"] = config.learning_rate * rate_factor(done, config)
             optimizer.zero_grad(set_to_none=True)
             (loss * world()).backward()  # the processes' gradients are averaged
-            if config.clip:
+            if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
-            if average:
-                average.update_parameters(model)
             loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
             bar.set_postfix_str(
                 f"loss {loss_sum / tokens:.3f}, "
@@ -280,14 +259,14 @@ def train(
         bar.close()
         loss_sum = summed(loss_sum, device)
         rate = tokens / (time.perf_counter() - started)
-        valid_loss = nll(measured, data.valid, window=config.steps).mean
+        valid_loss = nll(model, data.valid, window=config.steps).mean
         run.history.append(
             {"epoch": epoch, "batches": batches, "train_loss": round(loss_sum / tokens, 6),
              "valid_loss": round(valid_loss, 6), "tokens_per_second": round(rate),
              "seconds": round(time.perf_counter() - began, 3)}
         )  # fmt: skip
         if first:
-            _save_epoch(folder, run, model, optimizer, digest(data.train))
+            _save_epoch(folder, run, optimizer, digest(data.train))
         if config.seconds and done >= 1:
             break
     if not first:
@@ -317,7 +296,6 @@ def digest(pieces: Pieces) -> torch.Tensor:
 def _save_epoch(
     folder: Path,
     run: Checkpoint,
-    model: RecurrentNetwork,
     optimizer: torch.optim.Optimizer,
     data: torch.Tensor,
 ) -> None:
@@ -335,15 +313,12 @@ def _save_epoch(
         extra["resume.rng_cuda"] = torch.cuda.get_rng_state()
     for index, state in optimizer.state_dict()["state"].items():
         extra |= {f"resume.optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    if model is not run.model:  # which holds the average
-        extra |= {f"resume.weights.{k}": v for k, v in model.state_dict().items()}
     save_checkpoint(folder / "last.safetensors", run, extra=extra)
 
 
 def _resume(
     path: Path,
     run: Checkpoint,
-    model: RecurrentNetwork,
     optimizer: torch.optim.Optimizer,
     data: torch.Tensor,
 ) -> None:
@@ -361,11 +336,6 @@ def _resume(
             "or delete this one to start again"
         )
     run.model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("resume.")})
-    if model is not run.model:
-        mine = "resume.weights."
-        model.load_state_dict(
-            {k.removeprefix(mine): v for k, v in tensors.items() if k.startswith(mine)}
-        )
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("resume.optimizer."):

@@ -1,4 +1,5 @@
 import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from pianolstm.benchmark import (
     roll_dataset,
     table,
 )
+from pianolstm.checkpoint import shipped
 from pianolstm.dataset import ALL_KEYS
 from pianolstm.encoding import PianoRollEncoding
 from pianolstm.encoding.pianoroll import FRAME_END, KEYS, LOWEST
+from pianolstm.evaluation import nll
 
 PUBLISHED_SETS = Path(__file__).resolve().parents[2] / "shared" / "benchmarks"
 
@@ -135,7 +138,10 @@ def test_published_rows_stand_beside_ours():
     text = table("JSB_Chorales", {"ours": 4.5})
     assert "RNN-NADE, Hessian-free (Boulanger-" in text and " 5.56   together" in text
     assert " 8.10   each by itself" in text and " 4.50   together" in text
-    assert len(table("Piano-midi", {}).splitlines()) == 1 + 3  # without the TCN
+    for name in ("MuseData", "Piano_midi", "Piano-midi.de"):
+        assert len(table(name, {}).splitlines()) == 1 + 3  # without the TCN
+    columns = {line.index(" 5.56") for line in text.splitlines() if " 5.56" in line}
+    assert columns == {line.index(" 4.50") for line in text.splitlines() if " 4.50" in line}
     assert "5.56" not in table("midi_songs", {"ours": 4.5})
 
 
@@ -151,6 +157,47 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
     entry = json.loads(log.read_text())
     assert entry["data"] == "tiny" and entry["network"] == network
     assert sum(kind[2] for kind in entry["kinds"].values()) == pytest.approx(entry["test"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--checkpoint", "rolls", "--dropout", "0"], "--dropout: with --checkpoint nothing is"),
+        (["--checkpoint", "rolls", "--no-shared", "--last"], "--last, --shared: with --checkpoint"),
+        (["--checkpoint", "events"], "events writes no piano rolls. Use one that benchmark"),
+        (["--frames", "4"], "--frames: means nothing for tiny.mat, only for a folder"),
+        (["--all-pieces", "--only", "x"], "--all-pieces, --only: means nothing for tiny.mat"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(mat_file, capsys, options, message):
+    path = mat_file(traindata=[TUNE], validdata=[TUNE], testdata=[TUNE])
+    assert main(["benchmark", str(path), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_measured_and_nothing_else(mat_file, tmp_path, capsys):
+    path = mat_file(traindata=[TUNE], validdata=[TUNE], testdata=[TUNE])
+    log = tmp_path / "log.jsonl"
+    options = ["--checkpoint", "rolls", "--no-baselines", "--log", str(log)]
+    assert main(["benchmark", str(path), *options]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("rolls ") and f"{json.loads(log.read_text())['test']:.2f}" in line
+
+
+@pytest.mark.parametrize("data", ["JSB", "Nottingham"])
+def test_the_shipped_networks_have_the_stored_test_loss(data):
+    """What README and notebook 11 show is what `shipped` gives: half precision loses nothing."""
+    path = next(PUBLISHED_SETS.glob(f"{data}*.mat"), None)
+    if path is None:
+        pytest.skip(f"{data} is not here; the README says where its authors publish it")
+    network = shipped(data.lower())
+    parts = [part[:8] if i < 2 else part for i, part in enumerate(load_rolls(path))]
+    rolls = roll_dataset(*parts, network.encoding)
+    found = frame_nll(nll(network.model, rolls.test).per_piece, rolls, rolls.test)
+    stored = resources.files("pianolstm") / "checkpoints" / "benchmark.jsonl"
+    results = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
+    best = min((r for r in results if r["name"].startswith(data)), key=lambda r: r["valid"])
+    assert found == pytest.approx(best["test"], abs=2e-3)
 
 
 @pytest.mark.parametrize(

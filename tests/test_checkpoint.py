@@ -1,3 +1,4 @@
+import json
 import os
 from importlib import resources
 
@@ -9,6 +10,7 @@ from pianolstm.checkpoint import (
     Checkpoint,
     CheckpointError,
     load_checkpoint,
+    read_file,
     save_checkpoint,
     shipped,
 )
@@ -40,6 +42,21 @@ def test_checkpoint_of_another_version_of_its_encoding(tmp_path, tiny):
     path = save_checkpoint(tmp_path / "m.safetensors", old)
     with pytest.raises(CheckpointError, match=r"another version: .* lacks <bos> and .* Train it"):
         load_checkpoint(path)
+
+
+def test_options_of_another_version_are_dropped_only_where_they_are_off(tmp_path, tiny):
+    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(*tiny))
+    header, tensors = read_file(path)
+
+    def with_option(**options):
+        changed = header | {"model": header["model"] | options}
+        save_file(tensors, path, {key: json.dumps(value) for key, value in changed.items()})
+        return load_checkpoint(path)
+
+    assert with_option(locked=False).model.config == tiny[0].config
+    message = r"m.safetensors was made by another version: trained with locked = True.* Train it"
+    with pytest.raises(CheckpointError, match=message):
+        with_option(locked=True)
 
 
 def test_checkpoint_of_another_vocabulary(tmp_path, tiny):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.stats import gaussian_kde
 
 from pianolstm.descriptors import (
     DESCRIPTORS,
@@ -42,6 +44,8 @@ def test_groove_consistency_by_hand():
     assert groove_consistency(Piece.from_quarters(more)) == pytest.approx(14 / 16)
     waltz = Piece.from_quarters([(0, 1, 60), (3, 1, 60), (4, 1, 60)], time_signatures=((0, 3, 4),))
     assert groove_consistency(waltz) == pytest.approx(15 / 16)
+    aba = Piece.from_quarters([(t, 1, 60) for t in (0, 4, 5, 8)])  # neighbours: 1 of 16, twice
+    assert groove_consistency(aba) == pytest.approx(15 / 16)  # of all pairs one is equal: 23 / 24
     assert np.isnan(groove_consistency(tune(60)))
 
 
@@ -86,6 +90,14 @@ def test_overlapping_area_knows_same_from_different():
     assert overlapping_area(also_low, low, interval_histogram) > 0.8
     narrow = overlapping_area([low[0]] * 40, low, pitch_range)  # the right place, no variety
     assert narrow < alike
+
+
+def test_overlapping_area_by_hand():
+    """Ranges 2, 4 and 7 against 2 and 4, integrated by another method."""
+    reference, ours = ([tune(60, 60 + r) for r in ranges] for ranges in ((2, 4, 7), (2, 4)))
+    intra, inter = gaussian_kde([2, 5, 3]), gaussian_kde([0, 2, 5, 2, 0, 3])
+    expected, _ = quad(lambda x: min(intra(x)[0], inter(x)[0]), -30, 40, limit=400)
+    assert overlapping_area(ours, reference, pitch_range) == pytest.approx(expected, abs=1e-3)
 
 
 def test_overlapping_area_of_sets_without_variety():

@@ -45,8 +45,6 @@ TRAIN = """
     config = TrainConfig(epochs=3, batch=4, steps=8)
     if network == "article":
         config = article_config(epochs=3, batch=4, steps=8, learning_rate=8e-3)
-    else:
-        config = replace(config, average=0.5)
     with process_group():
         best = train(data, ModelConfig(network, 7, hidden, 0.0), config, folder)
         if rank() == 0:

@@ -175,7 +175,7 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--network", "article", "--no-locked"], "--locked means nothing to --network article"),
+        (["--network", "article", "--no-shared"], "--shared means nothing to --network article"),
         (["--last"], "--last says which epoch --export writes"),
         (["--transpose-until", "60"], "a share is between 0 and 1"),
     ],

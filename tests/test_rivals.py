@@ -8,9 +8,9 @@ from pianolstm.rivals import RIVALS
 V = 13
 
 
-def network(name, dropout=0.0, locked=False):
+def network(name):
     torch.manual_seed(0)
-    return build_model(ModelConfig(name, V, (16, 16), dropout, locked=locked)).eval()
+    return build_model(ModelConfig(name, V, (16, 16), 0.0)).eval()
 
 
 @pytest.mark.parametrize("name", RIVALS)

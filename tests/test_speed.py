@@ -1,4 +1,7 @@
-"""How fast reading is, beside the article's loop and pretty_midi. Slow: `pytest -m slow -s`."""
+"""How fast reading and writing are, beside the article's loops and pretty_midi.
+
+Slow: `pytest -m slow -s`, on a machine that does nothing else.
+"""
 
 import time
 import warnings
@@ -8,7 +11,9 @@ from statistics import median
 import pretty_midi
 import pytest
 
+from pianolstm.checkpoint import shipped
 from pianolstm.encoding import ArticleEncoding
+from pianolstm.generation import generate, generate_by_window
 from pianolstm.parsing import article_tokens, read_midi
 from pianolstm.quantisation import quantise
 
@@ -81,3 +86,30 @@ def test_reading_beside_the_article_and_pretty_midi(name, songs_folder, tmp_path
     assert ratios["as printed", "read"] >= 1000
     assert ratios["as printed", "tokens"] >= 400
     assert ratios["pretty_midi", "read"] >= 15
+
+
+@pytest.mark.slow
+def test_writing_beside_the_articles_loop():
+    """The article's network, the same weights: window by window, one stream, 64 pieces at once."""
+    article = shipped("article").model
+    ways = {
+        "window": (lambda: generate_by_window(article, range(1, 101), 20), 20),
+        "one stream": (lambda: generate(article, [[5]], 200), 200),
+        "64 at once": (lambda: generate(article, [[5]] * 64, 40, range(64)), 64 * 40),
+    }
+    rounds = []
+    for _ in range(7):
+        times = {}
+        for name, (write, notes) in ways.items():
+            start = time.perf_counter()
+            write()
+            times[name] = 1e3 * (time.perf_counter() - start) / notes
+        rounds.append(times)
+    each = {name: f"{median([times[name] for times in rounds]):.3f}" for name in ways}
+    faster = {
+        name: median([times["window"] / times[name] for times in rounds])
+        for name in ("one stream", "64 at once")
+    }
+    print(f"\nmilliseconds a note: {each}; times faster: {faster}")
+    assert faster["one stream"] >= 12
+    assert faster["64 at once"] >= 80

@@ -29,7 +29,6 @@ from pianolstm.training import (
     make_optimizer,
     noisy,
     rate_factor,
-    running_average,
     train,
 )
 from pianolstm.vocabulary import Vocabulary
@@ -67,12 +66,10 @@ def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
     assert len(names) == 1 and names[0].endswith("-bigger.safetensors")
 
 
-@pytest.mark.parametrize("network", ["note", "article", "averaged"])
+@pytest.mark.parametrize("network", ["note", "article"])
 def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pieces, network):
     model = ModelConfig("article", 7, (4, 6, 4), 0.3) if network == "article" else NOTE
-    config = {"note": QUICK, "averaged": replace(QUICK, average=0.9)}.get(
-        network, article_config(epochs=4, steps=10, batch=16)
-    )
+    config = QUICK if network == "note" else article_config(epochs=4, steps=10, batch=16)
     run(ids_pieces, tmp_path / "whole", model, config)
     run(ids_pieces, tmp_path / "parts", model, config, stop_after=2)
     torch.manual_seed(99)  # whatever happened in between must not matter
@@ -142,30 +139,6 @@ def test_rmsprop_takes_keras_step():
         v = 0.9 * v + 0.1 * g**2
         x = x - 0.001 * g / np.sqrt(v + 1e-7)
     assert p.detach().numpy() == pytest.approx(x, rel=1e-6)
-
-
-def test_the_running_average_follows_the_weights():
-    model = build_model(NOTE)
-    average = running_average(model, TrainConfig(average=0.75))
-    expected = None
-    for step in range(4):
-        with torch.no_grad():
-            model.bias.fill_(2.0**step)
-        average.update_parameters(model)
-        now = 2.0**step
-        expected = now if expected is None else 0.75 * expected + 0.25 * now
-    assert average.module.bias.tolist() == pytest.approx([expected] * 7)
-    assert running_average(model, TrainConfig()) is None
-    with pytest.raises(ValueError, match=r"average 1.0: a share from 0 to less than 1"):
-        running_average(model, TrainConfig(average=1.0))
-
-
-def test_an_averaged_run_is_measured_and_kept_as_its_average(tmp_path, ids_pieces):
-    best = run(ids_pieces, tmp_path, config=replace(QUICK, average=0.9))
-    plain = run(ids_pieces, tmp_path / "plain")
-    assert not same(best.model.state_dict(), plain.model.state_dict())
-    found = nll(best.model, ids_pieces[1]).mean
-    assert found == pytest.approx(min(row["valid_loss"] for row in best.history), abs=1e-5)
 
 
 def test_windows_that_are_too_few_for_all_processes_are_left_out():
