@@ -208,14 +208,14 @@ def benchmark(args: argparse.Namespace) -> None:
     from pianolstm.model import ModelConfig
 
     _refuse_useless(args)
-    best = None
+    best, frames = None, 2 if args.frames is None else args.frames
     if args.checkpoint:  # nothing is trained
         best = _network(args.checkpoint)
         if not isinstance(best.encoding, PianoRollEncoding):
             raise ValueError(
                 f"{args.checkpoint} writes no piano rolls. Use one that benchmark trained"
             )
-    encoding = best.encoding if best else PianoRollEncoding(args.frames or 2)
+    encoding = best.encoding if best else PianoRollEncoding(frames)
     if args.rolls.is_dir():
         args.songs = args.rolls
         split = _dataset(args, encoding).split

@@ -175,6 +175,11 @@ def test_options_that_would_change_nothing_are_refused(mat_file, capsys, options
     assert message in capsys.readouterr().err
 
 
+def test_no_frames_in_a_quarter_are_refused(tmp_path, capsys):
+    assert main(["benchmark", str(tmp_path), "--frames", "0"]) == 2
+    assert "frames is 0; a quarter needs at least 1" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_measured_and_nothing_else(mat_file, tmp_path, capsys):
     path = mat_file(traindata=[TUNE], validdata=[TUNE], testdata=[TUNE])
     log = tmp_path / "log.jsonl"
