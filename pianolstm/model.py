@@ -29,6 +29,8 @@ class ModelConfig:
     dropout: float = 0.5
     shared: bool = False  # NoteLSTM: tokens share the vectors of the features they are made of
     grammar: bool = True  # no probability for tokens that the encoding's grammar forbids
+    batch_norm: bool = False  # ArticleLSTM: around the dense layer, with ReLU (2019)
+    dropout_between: bool = True  # dropout between the LSTM layers (off in the article's of 2019)
 
 
 class RecurrentNetwork(nn.Module):
@@ -69,7 +71,7 @@ class RecurrentNetwork(nn.Module):
         for depth, layer in enumerate(self.layers):
             x, after = self.run_layer(layer, x, state[depth])
             new_state.append(after)
-            if depth + 1 < len(self.layers):
+            if self.config.dropout_between and depth + 1 < len(self.layers):
                 x = self.dropout(x)
         return x, new_state
 
@@ -113,12 +115,21 @@ class RecurrentNetwork(nn.Module):
 
 
 class ArticleLSTM(RecurrentNetwork):
-    """The article's network, layer by layer.
+    """The article's network, layer by layer, in both versions that its author published.
 
-    LSTM 256 → dropout → LSTM 512 → dropout → LSTM 256 → dense 256 → dropout → dense V; input is
-    the id divided by V, a single number. Initialisation as in Keras: Glorot-uniform input kernels,
-    orthogonal recurrent kernels, forget-gate bias 1, one bias a gate (PyTorch's second bias is
-    frozen at zero). 2,790,269 parameters at V = 381.
+    2017, as printed in the article: LSTM 256 → dropout → LSTM 512 → dropout → LSTM 256 → dense 256
+    → dropout → dense V. 2,790,269 parameters at V = 381.
+
+    2019, as in the author's repository after he found the first "very sensitive" (its issue 31):
+    LSTM 512 → LSTM 512 → LSTM 512 → batch normalisation → dropout → dense 256 → ReLU → batch
+    normalisation → dropout → dense V. That is `hidden=(512, 512, 512)`, `batch_norm=True` and
+    `dropout_between=False`. One part is missing: his first two layers drop 30 % of the recurrent
+    connections, which `nn.LSTM` cannot do.
+
+    In both the input is the id divided by V, a single number. Initialisation as in Keras:
+    Glorot-uniform input kernels, orthogonal recurrent kernels, forget-gate bias 1, one bias a gate
+    (PyTorch's second bias is frozen at zero); batch normalisation with Keras's momentum of 0.99
+    (PyTorch counts it the other way, 0.01) and epsilon 1e-3.
 
     The article prints another network for generation, 512-512-512, into which these weights do not
     fit. Here a checkpoint carries its own configuration and `load_checkpoint` rebuilds exactly the
@@ -143,12 +154,22 @@ class ArticleLSTM(RecurrentNetwork):
         for linear in (self.dense, self.output):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
+        if config.batch_norm:
+            self.norms = nn.ModuleList(
+                nn.BatchNorm1d(size, eps=1e-3, momentum=0.01)
+                for size in (config.hidden[-1], self.DENSE)
+            )
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
-        return self.output(self.dropout(self.dense(x)))
+        if not self.config.batch_norm:
+            return self.output(self.dropout(self.dense(x)))
+        rows = x.flatten(0, -2)  # (…, H) → (N, H), the shape that batch normalisation takes
+        rows = self.dropout(self.norms[0](rows))
+        rows = self.dropout(self.norms[1](self.dense(rows).relu()))
+        return self.output(rows).unflatten(0, x.shape[:-1])
 
     def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""

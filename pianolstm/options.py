@@ -89,6 +89,10 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument("--dropout", type=float)
         sub.add_argument("--shared", action=BOTH, help="tokens share the vectors of their features")
         sub.add_argument("--grammar", action=BOTH, help="no probability for what cannot follow")
+        norm_help = "article: batch normalisation and ReLU around the dense layer"
+        sub.add_argument("--batch-norm", action=BOTH, help=norm_help)
+        between_help = "dropout between LSTM layers"
+        sub.add_argument("--dropout-between", action=BOTH, help=between_help)
         sub.add_argument("--epochs", type=int)
         sub.add_argument("--steps", type=int, help="length of a window or of a chunk, in tokens")
         sub.add_argument("--batch", type=int)

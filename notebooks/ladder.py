@@ -1,0 +1,356 @@
+"""From the article's network to `NoteLSTM`, one change at a time, at equal work.
+
+    python notebooks/ladder.py --out ladder.jsonl     # 40 runs of some ten minutes of one core each
+    python notebooks/ladder.py --run "4 AdamW" --seeds 0 --out one.jsonl       # one of them
+    python notebooks/ladder.py --gates --out gates.jsonl       # hard against soft sigmoid gates
+
+Every run may spend the same number of multiply-adds, counted in the forward pass over training data
+(the backward pass costs about twice as much again in all of them). A line of the result holds the
+settings of a run and its validation loss against the work done. Nothing looks at the test pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pianolstm.dataset import Dataset, joined, prepare, windows
+from pianolstm.encoding import ArticleEncoding
+from pianolstm.evaluation import nll
+from pianolstm.model import ModelConfig, NoteLSTM, RecurrentNetwork, pick_device
+from pianolstm.parsing import read_folder
+from pianolstm.training import (
+    TrainConfig,
+    article_config,
+    epoch_losses,
+    make_optimizer,
+    rate_factor,
+)
+
+WORK = 8e12  # multiply-adds of a run's forward passes: some 190 epochs of `NoteLSTM`
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Which of the changes are made. None: the article's network. All: `NoteLSTM`."""
+
+    embedding: bool = False  # a learned vector for each token in place of one number
+    every_step: bool = (
+        False  # a prediction at every step, state carried; 16 × 32 in place of 64 × 100
+    )
+    adamw: bool = False  # AdamW, rate rising and falling, weight decay, clipping; was RMSprop
+    transpose: bool = False  # a random key for each piece in each epoch
+    shallow: bool = False  # one LSTM layer, no dense layer
+    init: bool = False  # PyTorch's initial weights in place of Keras's
+    sized: bool = False  # 384 units and dropout 0.5 around the layer in place of 256 and 0.3
+    tied: bool = False  # the output layer compares with the embedding's vectors
+    rate: float = 8e-3  # AdamW's largest rate; RMSprop keeps the article's 1e-3
+
+
+CHANGES = {
+    "2 embedding": "embedding",
+    "3 every step": "every_step",
+    "4 AdamW": "adamw",
+    "5 transposition": "transpose",
+    "6 one layer": "shallow",
+    "7 initial weights": "init",
+    "8 width, dropout": "sized",
+    "9 tied": "tied",
+}
+
+
+def setups() -> dict[str, Setup]:
+    """Name of a run → its setup: the rungs, then `NoteLSTM` without one change at a time."""
+    found = {"1 the article's": Setup()}
+    done: dict[str, bool] = {}
+    for name, change in CHANGES.items():
+        done[change] = True
+        found[name] = Setup(**done)
+    for name, change in CHANGES.items():
+        without = {change: False} | ({"tied": False} if change == "embedding" else {})
+        found[f"without {name[2:]}"] = replace(Setup(**done), **without)
+    # AdamW's rate was chosen for one layer; three layers may also have a smaller one.
+    for name, setup in list(found.items()):
+        if setup.adamw and not setup.shallow:
+            found[f"{name}, rate 2e-3"] = replace(setup, rate=2e-3)
+    return found
+
+
+class Rung(RecurrentNetwork):
+    """A network between the article's and `NoteLSTM`."""
+
+    def __init__(self, setup: Setup, vocabulary_size: int) -> None:
+        sizes = (384, 384, 384) if setup.sized else (256, 512, 256)
+        hidden = sizes[-1:] if setup.shallow else sizes
+        E = hidden[-1]
+        network = "note" if setup.every_step else "article"  # how it is trained and measured
+        dropout = 0.5 if setup.sized else 0.3
+        config = ModelConfig(network, vocabulary_size, hidden, dropout)
+        super().__init__(config, input_size=E if setup.embedding else 1)
+        self.setup = setup
+        if setup.embedding:
+            self.embedding = nn.Embedding(vocabulary_size, E)
+        self.dense = None if setup.shallow else nn.Linear(E, E)
+        self.output = nn.Linear(E, vocabulary_size)
+        if not setup.init:
+            self.initialise_as_keras()
+        if setup.embedding:
+            nn.init.normal_(self.embedding.weight, std=E**-0.5)
+        nn.init.zeros_(self.output.bias)
+        if setup.tied:
+            self.output.weight = self.embedding.weight
+
+    def initialise_as_keras(self) -> None:
+        for layer, hidden in zip(self.layers, self.config.hidden):
+            nn.init.xavier_uniform_(layer.weight_ih_l0)
+            nn.init.orthogonal_(layer.weight_hh_l0)
+            nn.init.zeros_(layer.bias_ih_l0)
+            nn.init.zeros_(layer.bias_hh_l0)
+            layer.bias_hh_l0.requires_grad_(False)
+            with torch.no_grad():
+                layer.bias_ih_l0[hidden : 2 * hidden] = 1.0
+        for linear in filter(None, (self.dense, self.output)):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        if not self.setup.embedding:
+            return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
+        vectors = self.embedding(ids)
+        return self.dropout(vectors) if self.setup.sized else vectors
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        if self.dense is not None:
+            x = self.dropout(self.dense(x))
+        elif self.setup.sized:
+            x = self.dropout(x)
+        return self.output(x)
+
+    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
+        x, _ = self.hidden_states(windows)
+        return self.head(x[:, -1])
+
+    def multiply_adds(self) -> tuple[int, int]:
+        """Of a forward pass: at every step read, and at every prediction."""
+        layers = sum(
+            layer.weight_ih_l0.numel() + layer.weight_hh_l0.numel() for layer in self.layers
+        )
+        dense = 0 if self.dense is None else self.dense.weight.numel()
+        return layers, dense + self.output.weight.numel()
+
+
+def assert_ends_at_note_lstm(vocabulary_size: int) -> None:
+    """The last rung is `NoteLSTM`: the same weights give the same logits."""
+    torch.manual_seed(0)
+    rung = Rung(setups()["9 tied"], vocabulary_size).eval()
+    note = NoteLSTM(rung.config).eval()
+    weights = rung.state_dict()
+    weights["bias"] = weights.pop("output.bias")
+    del weights["output.weight"]
+    note.load_state_dict(weights)
+    ids = torch.arange(40).reshape(2, 20) % vocabulary_size
+    assert torch.equal(rung(ids)[0], note(ids)[0])
+    assert rung.parameter_count() == note.parameter_count()
+
+
+def climb(name: str, setup: Setup, seed: int, data: Dataset, work: float) -> dict:
+    """Train one rung until its work is spent. Returns a line of the result."""
+    torch.manual_seed(seed)
+    model = Rung(setup, len(data.vocabulary)).to(pick_device())
+    config = TrainConfig(seed=seed) if setup.every_step else article_config(seed=seed)
+    config = replace(config, transpose=setup.transpose)
+    if setup.adamw:
+        config = replace(
+            config, optimizer="adamw", learning_rate=setup.rate, weight_decay=0.03, clip=1.0
+        )
+    else:
+        config = replace(
+            config, optimizer="rmsprop", learning_rate=1e-3, weight_decay=0.0, clip=0.0
+        )
+    optimizer = make_optimizer(model, config)
+    every_step, every_prediction = model.multiply_adds()
+    predictions = config.steps if setup.every_step else 1
+    cost = config.batch * (config.steps * every_step + predictions * every_prediction)  # a batch
+    looks = iter(np.linspace(0, 1, 41 if setup.every_step else 9)[1:])
+    look, spent, curve, losses = next(looks), 0.0, [], []
+    began = time.perf_counter()
+    batches = itertools.chain.from_iterable(
+        epoch_losses(model, data.train, config, epoch) for epoch in itertools.count(1)
+    )
+    model.train()
+    for loss, _ in batches:
+        if setup.adamw:
+            for group in optimizer.param_groups:
+                group["lr"] = setup.rate * rate_factor(spent / work, config)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        spent += cost
+        if spent >= look * work:
+            valid = nll(model, data.valid, config.steps, np.concatenate(data.train_own_key)).mean
+            curve.append(
+                [round(spent / 1e12, 3), round(float(np.mean(losses)), 4), round(valid, 4)]
+            )
+            losses, look = [], next(looks, None)
+            if look is None:
+                break
+    best = min(valid for _, _, valid in curve)
+    return {"run": name, "seed": seed, **asdict(setup), "parameters": model.parameter_count(),
+            "batches": round(spent / cost), "minutes": round((time.perf_counter() - began) / 60, 2),
+            "valid": best, "last_valid": curve[-1][2], "curve": curve}  # fmt: skip
+
+
+class GatedLSTM(nn.Module):
+    """The article's network with its cells written out, so that the gates can be chosen.
+
+    Keras before 2.3 used a hard sigmoid in the gates: clip(0.2 x + 0.5, 0, 1).
+    """
+
+    def __init__(self, vocabulary_size: int, hard: bool) -> None:
+        super().__init__()
+        self.rung, self.hard = Rung(Setup(), vocabulary_size), hard
+
+    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
+        gate = (lambda x: (0.2 * x + 0.5).clamp(0, 1)) if self.hard else torch.sigmoid
+        x = self.rung.embed(windows)  # (B, T, 1)
+        for depth, layer in enumerate(self.rung.layers):
+            B, T, _ = x.shape
+            h = c = x.new_zeros(B, layer.hidden_size)
+            given = x @ layer.weight_ih_l0.T + layer.bias_ih_l0
+            outputs = []
+            for t in range(T):
+                i, f, g, o = (given[:, t] + h @ layer.weight_hh_l0.T).chunk(4, dim=1)
+                c = gate(f) * c + gate(i) * g.tanh()
+                h = gate(o) * c.tanh()
+                outputs.append(h)
+            x = torch.stack(outputs, dim=1)
+            if depth < 2:
+                x = self.rung.dropout(x)
+        return self.rung.head(x[:, -1])
+
+
+def assert_soft_gates_equal_the_librarys(vocabulary_size: int) -> None:
+    """With soft gates the cells written out give what `nn.LSTM` gives."""
+    torch.manual_seed(0)
+    model = GatedLSTM(vocabulary_size, hard=False).eval()
+    ids = torch.arange(100).reshape(2, 50) % vocabulary_size
+    assert torch.allclose(model.predict_next(ids), model.rung.predict_next(ids), atol=1e-6)
+
+
+def compare_gates(hard: bool, data: Dataset, batches: int, songs: int = 2) -> Iterator[dict]:
+    """Train on the first `songs` training songs; a line for each 100 batches."""
+    ids = joined(data.train[:songs], [len(versions) // 2 for versions in data.train[:songs]])
+    known, ids = np.unique(ids, return_inverse=True)
+    counts = np.bincount(ids[100:])
+    p = counts / counts.sum()
+    torch.manual_seed(0)
+    device = pick_device()
+    model = GatedLSTM(len(known), hard).to(device)
+    optimizer = make_optimizer(model, article_config())
+    inputs, targets = (part.to(device) for part in windows(ids))
+    step = _graphed(model, optimizer, device) if device.type == "cuda" else None
+    draw = np.random.default_rng(0)
+    order: list[int] = []
+    losses = []
+    for number in range(1, batches + 1):
+        while len(order) < 64:  # epochs follow one another without a short batch between them
+            order.extend(draw.permutation(len(inputs)))
+        rows, order = torch.tensor(order[:64], device=device), order[64:]
+        if step is not None:
+            losses.append(step(inputs[rows], targets[rows].long()))
+        else:
+            optimizer.zero_grad(set_to_none=True)
+            loss = nn.functional.cross_entropy(
+                model.predict_next(inputs[rows]), targets[rows].long()
+            )
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        if number % 100 == 0:
+            entropy = float(-(p * np.log(p)).sum())
+            yield {"gates": "hard" if hard else "soft", "songs": songs, "windows": len(inputs),
+                   "classes": len(known), "unigram_entropy": round(entropy, 4), "batches": number,
+                   "train_loss": round(float(np.mean(losses)), 4)}  # fmt: skip
+            losses = []
+
+
+def _graphed(model: GatedLSTM, optimizer: torch.optim.Optimizer, device: torch.device):
+    """One training step recorded as a CUDA graph: 300 small steps cost little but their launch."""
+    inputs = torch.zeros(64, 100, dtype=torch.long, device=device)
+    targets = torch.zeros(64, dtype=torch.long, device=device)
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def forward_backward() -> torch.Tensor:
+        loss = nn.functional.cross_entropy(model.predict_next(inputs), targets)
+        loss.backward()
+        return loss
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # warm-up, which CUDA graphs need
+            optimizer.zero_grad(set_to_none=True)
+            forward_backward()
+    torch.cuda.current_stream().wait_stream(stream)
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = forward_backward()
+    with torch.no_grad():
+        for p, old in zip(model.parameters(), before):
+            p.copy_(old)
+
+    def step(batch: torch.Tensor, target: torch.Tensor) -> float:
+        inputs.copy_(batch)
+        targets.copy_(target)
+        graph.replay()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def main() -> None:
+    """Run the ladder, or the gates, and append a line for each result."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines, appended to")
+    parser.add_argument(
+        "--run", nargs="+", choices=list(setups()), help="only these; all unless given"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--work", type=float, default=WORK, help="multiply-adds of a run")
+    parser.add_argument("--gates", action="store_true", help="compare gates, no ladder")
+    parser.add_argument("--batches", type=int, default=4000, help="of --gates")
+    args = parser.parse_args()
+    songs = Path(__file__).resolve().parents[1] / "midi_songs"
+    data = prepare(read_folder(songs).pieces, ArticleEncoding())
+    assert_ends_at_note_lstm(len(data.vocabulary))
+    assert_soft_gates_equal_the_librarys(len(data.vocabulary))
+    if args.gates:
+        results = (
+            line for hard in (False, True) for line in compare_gates(hard, data, args.batches)
+        )
+    else:
+        chosen = {name: setups()[name] for name in args.run or setups()}
+        results = (climb(name, setup, seed, data, args.work)
+                   for name, setup in chosen.items() for seed in args.seeds)  # fmt: skip
+    for result in results:
+        with open(args.out, "a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        print({key: value for key, value in result.items() if key != "curve"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
