@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pianolstm.dataset import Dataset, joined, prepare, windows
+from pianolstm.dataset import Dataset, prepare, windows
 from pianolstm.encoding import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, NoteLSTM, RecurrentNetwork, pick_device
@@ -250,10 +250,10 @@ def assert_soft_gates_equal_the_librarys(vocabulary_size: int) -> None:
 
 
 def compare_gates(hard: bool, data: Dataset, batches: int, songs: int = 2) -> Iterator[dict]:
-    """Train on the first `songs` training songs; a line for each 100 batches."""
-    ids = joined(data.train[:songs], [len(versions) // 2 for versions in data.train[:songs]])
-    known, ids = np.unique(ids, return_inverse=True)
-    counts = np.bincount(ids[100:])
+    """Train on the `songs` longest training songs; a line for each 100 batches."""
+    longest = sorted(data.train_own_key, key=len)[-songs:]
+    known, ids = np.unique(np.concatenate(longest), return_inverse=True)
+    _, counts = np.unique(ids[100:], return_counts=True)  # of the windows' targets
     p = counts / counts.sum()
     torch.manual_seed(0)
     device = pick_device()
