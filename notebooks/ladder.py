@@ -24,10 +24,10 @@ import torch
 from torch import nn
 
 from pianolstm.dataset import Dataset, prepare, windows
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import nll
+from pianolstm.folder import read_folder
 from pianolstm.model import ModelConfig, NoteLSTM, RecurrentNetwork, pick_device
-from pianolstm.parsing import read_folder
 from pianolstm.training import (
     TrainConfig,
     article_config,

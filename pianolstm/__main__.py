@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pianolstm.encoding import BOS, EOS
+from pianolstm.encodings import BOS, EOS
 from pianolstm.options import OUR_SONGS, parser
 from pianolstm.piece import listed
 
@@ -27,17 +27,12 @@ def songs(args: argparse.Namespace) -> None:
 
 def read(args: argparse.Namespace) -> None:
     """turn a folder of MIDI files of any size into a token store for training"""
-    from pianolstm.store import Recipe, build_store
+    from pianolstm.folder import ReadConfig, build_store
 
-    recipe = Recipe(
-        _encoding(args),
-        tuple(args.grid),
-        args.instruments,
-        args.pedal,
-        args.performances,
-        args.audit,
+    config = ReadConfig(
+        _encoding(args), tuple(args.grid), args.instruments, args.performances, args.audit
     )
-    report = build_store(args.folder, args.out, recipe, args.processes, recursive=not args.flat)
+    report = build_store(args.folder, args.out, config, args.processes, recursive=not args.flat)
     print(report)
     rate = report.files.total() / report.seconds
     print(
@@ -47,34 +42,27 @@ def read(args: argparse.Namespace) -> None:
 
 
 def _encoding(args: argparse.Namespace):
-    from pianolstm.encoding import ArticleEncoding, EventEncoding, RhythmEncoding
+    """The encoding that --encoding and its options name."""
+    from pianolstm.encodings import ENCODINGS
 
-    wrong = {
-        "--voicing": args.voicing and args.encoding != "article",
-        "--tracks": args.tracks and args.encoding != "events",
-        "--home": args.home and args.encoding != "events",
-        "--countdown": args.countdown and args.encoding != "events",
-        "--approach": args.approach and args.encoding != "events",
-        "--at-least": getattr(args, "at_least", 1) > 1 and args.encoding == "events",
-    }
-    for name, given in wrong.items():
-        if given:
-            raise ValueError(f"{name} means nothing to --encoding {args.encoding}. Leave it out")
-    return {
-        "article": ArticleEncoding(voicing=args.voicing),
-        "rhythm": RhythmEncoding(),
-        "events": EventEncoding(
-            tracks=args.tracks, home=args.home, countdown=args.countdown, approach=args.approach
-        ),
-    }[args.encoding]
+    kind = ENCODINGS[args.encoding]
+    settings = {}
+    for name in ("voicing", "tracks", "home", "countdown", "approach"):
+        if given := getattr(args, name):
+            if name not in {field.name for field in fields(kind)}:
+                raise ValueError(
+                    f"--{name} means nothing to --encoding {args.encoding}. Leave it out"
+                )
+            settings[name] = given
+    if getattr(args, "at_least", 1) > 1 and kind(**settings).all_tokens():
+        raise ValueError(f"--at-least means nothing to --encoding {args.encoding}. Leave it out")
+    return kind(**settings)
 
 
 def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
-    from pianolstm.dataset import prepare
-    from pianolstm.encoding import ArticleEncoding
-    from pianolstm.parsing import read_folder
-    from pianolstm.quantisation import quantise
-    from pianolstm.store import TokenStore, is_store
+    from pianolstm.dataset import Dataset, prepare
+    from pianolstm.folder import is_store, read_folder
+    from pianolstm.grid import quantise
 
     if is_store(args.songs):
         ignored = {
@@ -86,19 +74,19 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
         if any(ignored.values()):
             names = ", ".join(name for name, given in ignored.items() if given)
             raise ValueError(f"{args.songs} is a token store, in which {names} cannot be chosen")
-        store = TokenStore(args.songs)
-        print(store.summary, file=sys.stderr)
-        if store.encoding != encoding or vocabulary not in (None, store.vocabulary):
+        data = Dataset.load(args.songs)
+        print(data.report, file=sys.stderr)
+        if data.encoding != encoding or vocabulary not in (None, data.vocabulary):
             raise ValueError(
-                f"{args.songs}: a store of {store.encoding} with {len(store.vocabulary):,} classes "
+                f"{args.songs}: a store of {data.encoding} with {len(data.vocabulary):,} classes "
                 "does not fit. Give the options of --encoding that `read` had, or read again, and "
                 "evaluate only what was trained on it"
             )
-        return store.dataset()
+        return data
     report = read_folder(args.songs, recursive=args.recursive)
     print(report, file=sys.stderr)
     pieces = report.pieces
-    if not isinstance(encoding, ArticleEncoding):  # which has no time that would need a grid
+    if encoding.needs_grid:
         moved = [quantise(piece, bend=True) for piece in pieces]
         counts = {
             "notes were merged on the grid": sum(result.merged for result in moved),
@@ -203,7 +191,7 @@ def _log(path: Path | None, entry: dict) -> None:
 def benchmark(args: argparse.Namespace) -> None:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
     from pianolstm import benchmark as bm
-    from pianolstm.encoding import PianoRollEncoding
+    from pianolstm.encodings import PianoRollEncoding
     from pianolstm.evaluation import nll
     from pianolstm.model import ModelConfig
 
@@ -355,8 +343,8 @@ def compose(args: argparse.Namespace) -> None:
     """write a new piece: as MIDI, as sound and as a picture"""
     from pianolstm.composing import CHORDS, LONGEST
     from pianolstm.composing import compose as write
-    from pianolstm.decoding import write_midi
     from pianolstm.display import audio, roll
+    from pianolstm.midi import write_midi
     from pianolstm.prompt import read_prompt
 
     if args.pieces < 1 or (args.length is not None and args.length < 1):
@@ -407,7 +395,7 @@ def compose(args: argparse.Namespace) -> None:
         )
         mended = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}
         if mended:
-            print(f"mended in {name}: {', '.join(listed(mended))}", file=sys.stderr)
+            print(f"mended in {name}: {listed(mended)}", file=sys.stderr)
 
 
 def page(args: argparse.Namespace) -> None:

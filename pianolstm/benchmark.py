@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from pianolstm.baselines import Bigram, KneserNey, fitted_bigram
-from pianolstm.dataset import ALL_KEYS, Dataset
-from pianolstm.encoding.pianoroll import FRAME_END, KEYS, PianoRollEncoding
+from pianolstm.dataset import Dataset
+from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
 from pianolstm.vocabulary import Vocabulary
 
 PARTS = ("traindata", "validdata", "testdata")
@@ -91,29 +91,12 @@ def roll_dataset(
     test: Sequence[np.ndarray],
     encoding: PianoRollEncoding,
 ) -> Dataset:
-    """Rolls (frames, 88) as training data, in all keys in which a piece fits on the piano.
-
-    Where it does not fit, the piece stands in its own key instead.
-    """
+    """Rolls (frames, 88) as training data."""
     vocabulary = Vocabulary(encoding.all_tokens())
-
-    def ids(roll: np.ndarray) -> np.ndarray:
-        return vocabulary.encode(encoding.write(roll))
-
-    def in_all_keys(roll: np.ndarray) -> list[np.ndarray]:
-        used = np.flatnonzero(roll.any(axis=0))
-        low, high = (used[0], used[-1]) if len(used) else (0, KEYS - 1)
-        fits = [s if low + s >= 0 and high + s < KEYS else 0 for s in ALL_KEYS]
-        return [ids(np.roll(roll, s, axis=1)) for s in fits]
-
-    return Dataset(
-        None,
-        encoding,
-        vocabulary,
-        [in_all_keys(roll) for roll in train],
-        [ids(roll) for roll in valid],
-        [ids(roll) for roll in test],
+    parts = (
+        [vocabulary.encode(encoding.write(r)) for r in rolls] for rolls in (train, valid, test)
     )
+    return Dataset.from_ids(encoding, vocabulary, *parts)
 
 
 def frame_losses(losses: Sequence[np.ndarray], pieces: Sequence[np.ndarray], frame_end: int):

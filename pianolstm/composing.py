@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.encoding import BOS, EOS
+from pianolstm.encodings import BOS, EOS
 from pianolstm.generation import generate
 from pianolstm.piece import Piece
 

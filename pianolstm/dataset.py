@@ -1,110 +1,169 @@
-"""Pieces → training data: a split by piece, the article's windows, and parallel streams.
+"""Training data: pieces as ids, whatever they were made from; windows and streams of them.
 
 From here on everything is ids; nothing below knows what a note is.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from pianolstm.encoding import Encoding
+from pianolstm.encodings import Encoding, encoding_from_dict
+from pianolstm.folder import FORMAT, StoreError
 from pianolstm.piece import Piece
-from pianolstm.vocabulary import Vocabulary
-
-if TYPE_CHECKING:  # imported where it is used: processes that only read files start much faster
-    import torch
+from pianolstm.split import PARTS, Split, split_pieces
+from pianolstm.vocabulary import ALL_KEYS, Vocabulary
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it
-ALL_KEYS = tuple(range(-6, 6))  # semitones that bring a piece into each of the twelve keys
-
-
-def is_chorale(piece: Piece) -> bool:
-    """True for the four-part Bach chorales of `midi_songs`."""
-    return piece.name.startswith("bach_bwv") and "prelude" not in piece.name
-
-
-def soprano_line(piece: Piece) -> tuple[tuple[int, int], ...]:
-    """The top line of the first track as (ticks since the last onset, interval in semitones).
-
-    A note belongs to it if nothing higher sounds when it starts. Transposition makes no difference.
-    """
-    upper = piece.notes[piece.notes["track"] == 0]
-    rows = sorted(zip(upper["onset"].tolist(), (-upper["pitch"].astype(int)).tolist(),
-                      upper["duration"].tolist()))  # fmt: skip
-    line: list[tuple[int, int]] = []  # onset, pitch
-    end = -1  # of the latest note of the line
-    for onset, lower, duration in rows:
-        if line and (line[-1][0] == onset or (end > onset and line[-1][1] > -lower)):
-            continue
-        line.append((onset, -lower))
-        end = onset + duration
-    return tuple((b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(line))
-
-
-def part_of(name: str) -> int:
-    """The part of the split that a group of pieces goes to: 0 train, 1 valid, 2 test."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return max(0, int.from_bytes(digest[:8]) % 10 - 7)
+OWN_KEY = ALL_KEYS.index(0)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Pieces for training, for choosing (valid) and for the final measurement (test)."""
+class Transposed(Sequence):
+    """The ids of one piece in every key of `ALL_KEYS`; each made when asked for."""
 
-    train: list[Piece]
-    valid: list[Piece]
-    test: list[Piece]
+    ids: np.ndarray  # (T,)
+    table: np.ndarray  # (12, V), see `Vocabulary.transpositions`
 
-    def __iter__(self) -> Iterator[list[Piece]]:
-        return iter((self.train, self.valid, self.test))
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, key: int) -> np.ndarray:
+        return self.table[key][self.ids]
 
 
-def split_pieces(pieces: Sequence[Piece], chorales_only: bool = True) -> Split:
-    """Split 80 / 10 / 10 by a hash of the group's name; only the chorales unless told otherwise.
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pieces as ids, ready for training and measuring."""
 
-    A group is all pieces with the same soprano line (settings of one tune), under the name of its
-    first piece; it is never torn apart, or the test would hold tunes that were trained on.
+    encoding: Encoding
+    vocabulary: Vocabulary
+    ids: np.ndarray  # (tokens,) of all pieces one after another, in their own keys
+    offsets: np.ndarray  # (pieces + 1,) where each piece begins
+    parts: np.ndarray  # (pieces,) 0 train, 1 valid, 2 test
+    names: Sequence[str] = ()
+    split: Split | None = None  # the pieces themselves, where they are in memory
+    report: str = ""  # of a store
+
+    @classmethod
+    def from_ids(
+        cls,
+        encoding: Encoding,
+        vocabulary: Vocabulary,
+        train: Sequence[np.ndarray],
+        valid: Sequence[np.ndarray],
+        test: Sequence[np.ndarray] = (),
+        split: Split | None = None,
+    ) -> Dataset:
+        """A dataset of pieces that are ids already, each of shape (T,) and in its own key."""
+        pieces = [*train, *valid, *test]
+        sizes = [len(part) for part in (train, valid, test)]
+        ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int64)
+        offsets = np.cumsum([0, *map(len, pieces)])
+        return cls(encoding, vocabulary, ids, offsets, np.repeat(range(3), sizes), split=split)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Dataset:
+        """A token store that `build_store` wrote, memory-mapped.
+
+        Raises StoreError, with what is wrong, for a folder that is not a whole store.
+        """
+        folder = Path(folder)
+        try:
+            header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+            ids = np.load(folder / "ids.npy", mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{folder}: no whole token store ({error}). Make one with "
+                "`python -m pianolstm read FOLDER --out DATA`"
+            ) from error
+        if header.get("format") != FORMAT:
+            found = header.get("format")
+            raise StoreError(f"{folder}: a store of format {found}; this version reads {FORMAT}")
+        offsets = np.cumsum([0, *header["lengths"]])
+        if offsets[-1] != len(ids):
+            raise StoreError(
+                f"{folder}: store.json speaks of {offsets[-1]:,} tokens, ids.npy holds "
+                f"{len(ids):,}. Make the store again"
+            )
+        encoding = encoding_from_dict(header["read"]["encoding"])
+        return cls(encoding, Vocabulary(header["vocabulary"]), ids, offsets,
+                   np.array(header["parts"]), header["names"], report=header["report"])  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The ids of a piece, shape (T,), in its own key."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({len(self):,} pieces, {len(self.ids):,} tokens, "
+            f"vocabulary of {len(self.vocabulary):,})"
+        )
+
+    def part(self, name: str) -> list[np.ndarray]:
+        """The pieces of "train", "valid" or "test", each as ids (T,) in its own key."""
+        return [self[i] for i in np.flatnonzero(self.parts == PARTS.index(name))]
+
+    @cached_property
+    def train_own_key(self) -> list[np.ndarray]:
+        """Training pieces in their own keys."""
+        return self.part("train")
+
+    @cached_property
+    def valid(self) -> list[np.ndarray]:
+        """Pieces to choose by."""
+        return self.part("valid")
+
+    @cached_property
+    def test(self) -> list[np.ndarray]:
+        """Pieces for the final measurement."""
+        return self.part("test")
+
+    @cached_property
+    def train(self) -> list[Transposed]:
+        """Training pieces in every key: [piece][key] → ids (T,)."""
+        table = self.vocabulary.transpositions(self.encoding)
+        return [Transposed(ids, table) for ids in self.train_own_key]
+
+    @property
+    def train_all_keys(self) -> list[np.ndarray]:
+        """Training pieces in all twelve keys, one after another."""
+        return [ids for versions in self.train for ids in versions]
+
+
+def prepare(
+    pieces: Sequence[Piece],
+    encoding: Encoding,
+    vocabulary: Vocabulary | None = None,
+    chorales_only: bool = True,
+    at_least: int = 1,
+) -> Dataset:
+    """Split, encode and number pieces.
+
+    The vocabulary, unless given, is `Vocabulary.for_training`. Raises ValueError for pieces that
+    cannot be split.
     """
-    groups: dict[tuple, list[Piece]] = {}
-    for piece in sorted(pieces, key=lambda p: p.name):
-        if not chorales_only or is_chorale(piece):
-            groups.setdefault(soprano_line(piece), []).append(piece)
-    parts: tuple[list[Piece], ...] = ([], [], [])
-    for group in groups.values():
-        parts[part_of(group[0].name)].extend(group)
-    return Split(*parts)
-
-
-def transposed_tokens(
-    pieces: Sequence[Piece], encoding: Encoding, semitones: Sequence[int] = ALL_KEYS
-) -> list[list[list[str]]]:
-    """Tokens of every piece in every transposition: [piece][transposition] → list of tokens."""
-    transpose = lru_cache(maxsize=None)(encoding.transpose)
-    encoded = [encoding.encode(piece) for piece in pieces]
-    return [[[transpose(t, s) for t in tokens] for s in semitones] for tokens in encoded]
-
-
-def to_ids(
-    tokens: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary
-) -> list[list[np.ndarray]]:
-    """`transposed_tokens` as ids, the same nesting."""
-    return [[vocabulary.encode(version) for version in versions] for versions in tokens]
+    split = split_pieces(pieces, chorales_only)
+    train, valid, test = ([encoding.encode(piece) for piece in part] for part in split)
+    if vocabulary is None:
+        counts = Counter(token for tokens in train for token in tokens)
+        vocabulary = Vocabulary.for_training(encoding, counts, at_least)
+    parts = ([vocabulary.encode(tokens) for tokens in part] for part in (train, valid, test))
+    return Dataset.from_ids(encoding, vocabulary, *parts, split=split)
 
 
 def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:
-    """All pieces one after another, each in its key: ids (T,).
-
-    Pieces that lie so in a file already (`TokenStore`, all in their own keys) are not copied.
-    """
-    if hasattr(pieces, "joined") and all(key == ALL_KEYS.index(0) for key in keys):
-        return pieces.joined()
+    """All pieces one after another, each in its key: ids (T,)."""
     return np.concatenate([versions[key] for versions, key in zip(pieces, keys)])
 
 
@@ -120,65 +179,8 @@ def windows(ids: np.ndarray, length: int = 100) -> tuple[torch.Tensor, torch.Ten
             f"{len(ids)} tokens are too few for windows of {length}: a window and its target need "
             f"{length + 1}. Use more music or a shorter window"
         )
-    import torch
-
     every = torch.from_numpy(np.ascontiguousarray(ids)).unfold(0, length + 1, 1)
     return every[:, :-1], every[:, -1]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Pieces as ids, ready for training and measuring."""
-
-    split: Split | None  # None where the pieces themselves are not at hand (a token store)
-    encoding: Encoding
-    vocabulary: Vocabulary
-    train: Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
-    valid: Sequence[np.ndarray]  # ids (T,) in the piece's own key
-    test: Sequence[np.ndarray]
-
-    @property
-    def train_own_key(self) -> list[np.ndarray]:
-        """Training pieces in their own keys."""
-        return [versions[ALL_KEYS.index(0)] for versions in self.train]
-
-    @property
-    def train_all_keys(self) -> list[np.ndarray]:
-        """Training pieces in all twelve keys, one after another."""
-        return [ids for versions in self.train for ids in versions]
-
-
-def prepare(
-    pieces: Sequence[Piece],
-    encoding: Encoding,
-    vocabulary: Vocabulary | None = None,
-    chorales_only: bool = True,
-    at_least: int = 1,
-) -> Dataset:
-    """Split, transpose and number pieces.
-
-    The vocabulary holds all tokens of the encoding where their number has a bound, else those that
-    training holds, in all keys, `at_least` so many times.
-
-    Raises ValueError if one of the three parts would be empty.
-    """
-    split = split_pieces(pieces, chorales_only)
-    if not all(split):
-        sizes = ", ".join(str(len(part)) for part in split)
-        raise ValueError(
-            f"{len(pieces)} pieces give a split of {sizes} (train, valid, test); each part needs a "
-            "piece. Use more pieces" + (", or chorales_only=False" if chorales_only else "")
-        )
-    tokens = transposed_tokens(split.train, encoding)
-    if vocabulary is None and (everything := encoding.all_tokens()):
-        vocabulary = Vocabulary(everything)
-    elif vocabulary is None:
-        versions = (version for versions in tokens for version in versions)
-        vocabulary = Vocabulary.build(versions, at_least)
-    held_out = (
-        [vocabulary.encode(encoding.encode(p)) for p in part] for part in (split.valid, split.test)
-    )
-    return Dataset(split, encoding, vocabulary, to_ids(tokens, vocabulary), *held_out)
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,6 @@ def streams(pieces: Iterable[np.ndarray], batch: int, steps: int) -> Iterator[Ch
     state can be set to zero there, and the rest of its last chunk is padding. Every token but a
     piece's first is a target exactly once. A piece is asked for when its row begins.
     """
-    import torch
-
     queue = (piece for piece in pieces if len(piece) > 1)
     rows: list[tuple[np.ndarray, int] | None] = [None] * batch  # piece and position in it
     while True:

@@ -1,4 +1,4 @@
-"""`Piece` → MIDI file (exact, in the piece's own ticks), music21 stream, MusicXML."""
+"""`Piece` → music21 stream and MusicXML."""
 
 from __future__ import annotations
 
@@ -7,48 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import symusic
 
+from pianolstm.hands import MIDDLE_C
 from pianolstm.piece import Piece, key_sharps, pitch_name
 
 if TYPE_CHECKING:
     from music21 import pitch, stream
 
-MIDDLE_C = 60
 MANY_STAVES = 8
 VIOLA = 41  # its General MIDI program; the one instrument that reads an alto clef
-
-
-def to_symusic(piece: Piece) -> symusic.Score:
-    """The piece as a symusic score: one track for each of ours, same ticks."""
-    score = symusic.Score(piece.ticks_per_quarter)
-    score.tempos.extend([symusic.Tempo(tick, qpm=bpm) for tick, bpm in piece.tempi])
-    score.time_signatures.extend([symusic.TimeSignature(*s) for s in piece.time_signatures])
-    if piece.key:
-        sharps, minor = key_sharps(piece.key)
-        score.key_signatures.append(symusic.KeySignature(0, sharps, int(minor)))
-    for index, name in enumerate(piece.track_names or ("Piano",)):
-        notes = piece.notes[piece.notes["track"] == index]
-        program = int(notes["program"][0]) if len(notes) else 0
-        track = symusic.Track(name, program=program)
-        track.notes = symusic.Note.from_numpy(
-            *(notes[c].astype(t) for c, t in (("onset", np.int32), ("duration", np.int32),
-                                              ("pitch", np.int8), ("velocity", np.int8)))
-        )  # fmt: skip
-        score.tracks.append(track)
-    return score
-
-
-def write_midi(piece: Piece, path: str | Path) -> Path:
-    """Write a MIDI file that `read_midi` reads back to an equal `Piece`.
-
-    Exact as long as every track has one program (that of its first note is written for all), and
-    no two notes of one pitch overlap on a track: a MIDI file cannot say which
-    of them a note-off ends (`read_midi` then ends the one that began first).
-    """
-    path = Path(path)
-    path.write_bytes(to_symusic(piece).dumps_midi())
-    return path
 
 
 def voices(notes: np.ndarray) -> list[list[np.ndarray]]:

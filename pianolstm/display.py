@@ -25,7 +25,8 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pianolstm.decoding import to_musicxml, to_symusic
+from pianolstm.decoding import to_musicxml
+from pianolstm.midi import to_symusic
 from pianolstm.piece import Piece, pitch_name
 
 SAMPLE_RATE = 22_050
@@ -38,14 +39,11 @@ TRACK_COLOURS = ("#0072B2", "#C04F00", "#007A58", "#A64D79", "#8A6100", "#5B5BD6
 HATCHES = ("", "////", "....", "xxxx", "", "////")
 
 
-def piano_roll(piece: Piece, ax: Axes | None = None, colour: str = "track") -> Axes:
+def piano_roll(piece: Piece, ax: Axes | None = None) -> Axes:
     """Draw the notes: time to the right in bars, pitch upwards with note names.
 
-    colour: "track" (one colour and pattern a track, with a legend) or "velocity" (loud is dark).
-    Returns the axes; draws on `ax` if given. Raises ValueError for another `colour`.
+    One colour and pattern a track, with a legend. Returns the axes; draws on `ax` if given.
     """
-    if colour not in ("track", "velocity"):
-        raise ValueError(f"colour is {colour!r}; choose 'track' or 'velocity'")
     if ax is None:
         _, ax = plt.subplots(figsize=(10, 3.2), layout="constrained")
     tpq, notes = piece.ticks_per_quarter, piece.notes
@@ -59,19 +57,17 @@ def piano_roll(piece: Piece, ax: Axes | None = None, colour: str = "track") -> A
             for onset, length, pitch, *_ in mine.tolist()
         ]
         edge = 0.0 if many else 0.4  # would swallow thin strips
-        style = {"edgecolor": "white", "linewidth": edge}
-        if colour == "track":
-            style["facecolor"] = TRACK_COLOURS[track % len(TRACK_COLOURS)]
-            style["hatch"] = HATCHES[track % len(HATCHES)]
-            label = _plain(names[track]) if track < len(names) else f"Track {track + 1}"
-            ax.add_patch(Rectangle((0, 0), 0, 0, label=label, **style))
-        collection = PatchCollection(boxes, **style)
-        if colour == "velocity":
-            # from 1 (mid-green, still 4.5 to 1 on white) to 127 (nearly black)
-            collection.set(array=mine["velocity"].astype(float), cmap="viridis_r", clim=(-188, 127))
-        ax.add_collection(collection)
+        style = {
+            "edgecolor": "white",
+            "linewidth": edge,
+            "facecolor": TRACK_COLOURS[track % len(TRACK_COLOURS)],
+            "hatch": HATCHES[track % len(HATCHES)],
+        }
+        label = _plain(names[track]) if track < len(names) else f"Track {track + 1}"
+        ax.add_patch(Rectangle((0, 0), 0, 0, label=label, **style))
+        ax.add_collection(PatchCollection(boxes, **style))
     _label_axes(ax, piece)
-    if colour == "track" and len(np.unique(notes["track"])) > 1:
+    if len(np.unique(notes["track"])) > 1:
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, prop=_font(8))
     return ax
 
@@ -161,13 +157,13 @@ def described(figure: Figure | Axes, text: str) -> Picture:
     return Picture(buffer.getvalue(), text)
 
 
-def engrave(piece: Piece, page_width: int = 1800):
+def engrave(piece: Piece):
     """The piece laid out by verovio: its toolkit, from which pages and MIDI can be had."""
     import verovio
 
     toolkit = verovio.toolkit()
     toolkit.setOptions(
-        {"pageWidth": page_width, "adjustPageHeight": True, "pageHeight": 60000, "scale": 45,
+        {"pageWidth": 1800, "adjustPageHeight": True, "pageHeight": 60000, "scale": 45,
          "footer": "none", "header": "none", "xmlIdSeed": 1, "breaks": "auto"}
     )  # fmt: skip
     if not toolkit.loadData(to_musicxml(piece)):
@@ -195,7 +191,7 @@ def misplaced_notes(piece: Piece, toolkit) -> int:
     return wrong
 
 
-def score(piece: Piece, page_width: int = 1800) -> Picture:
+def score(piece: Piece) -> Picture:
     """Engrave the piece as notes on its staves (`to_stream`); `piece.bars(1, 8)` for a part of it.
 
     The picture's text says how many notes, if any, do not stand where they sound.
@@ -204,7 +200,7 @@ def score(piece: Piece, page_width: int = 1800) -> Picture:
 
     if not len(piece):
         raise ValueError(f"piece {piece.name!r} holds no notes to engrave")
-    toolkit = engrave(piece, page_width)
+    toolkit = engrave(piece)
     # Text is set in matplotlib's own fonts: a bare machine has none. They lack verovio's private
     # code for the quarter note of a tempo mark, but hold Unicode's.
     svg = toolkit.renderToSVG(1)

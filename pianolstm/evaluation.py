@@ -14,7 +14,7 @@ import torch
 
 from pianolstm.baselines import Bigram
 from pianolstm.dataset import windows
-from pianolstm.encoding import BOS, Encoding
+from pianolstm.encodings import BOS, Encoding
 from pianolstm.model import RecurrentNetwork
 from pianolstm.piece import Piece
 from pianolstm.statistics import Interval, bootstrap, ratio
@@ -174,7 +174,7 @@ def note_likelihood(
                 f"piece {piece.name!r}: {len(loss)} losses for {len(tokens)} tokens; give one for "
                 f"each token after {BOS}"
             )
-        hidden = [encoding.hides(token) for token in tokens if token not in vocabulary]
+        hidden = [encoding.hidden_counts(token) for token in tokens if token not in vocabulary]
         notes, durations = np.sum(hidden, axis=0) if hidden else (0, 0)
         nats[index] = loss.sum() + notes * np.log(128) + durations * np.log(DURATIONS)
     return NoteLikelihood(nats, np.array([len(piece) for piece in pieces]))

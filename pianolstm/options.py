@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from pianolstm.quantisation import PERFORMANCES
+from pianolstm.folder import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
 SHIPPED = (
@@ -80,7 +80,6 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     sub.add_argument("--performances", choices=PERFORMANCES, default="keep", help=beat_help)
     music_help = "all (but drums), piano, a General MIDI name such as Violin, or its number"
     sub.add_argument("--instruments", default="all", help=music_help)
-    sub.add_argument("--pedal", action="store_true", help="the sustain pedal lengthens notes")
     sub.add_argument("--audit", action="store_true", help="count every note a second time (slow)")
     sub.add_argument("--processes", type=int, help="one for each core unless given")
 

@@ -1,4 +1,8 @@
-"""Many files through one function, in several processes, in order and in bounded memory."""
+"""Many files through one function, in several processes, in order and in bounded memory.
+
+Not joblib's: there a process that dies takes the results of all others with it; here it costs the
+one file that killed it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,9 +39,8 @@ def map_files(
     `processes` is 1 below 5,000 files unless given, else one for each core that we may use. With
     more than one, `function` must be importable (a module's function or a partial of one), a
     script must call this under `if __name__ == "__main__":`, and a file that kills its process
-    gives a `CrashError` in place of its result while the rest goes on. `progress` shows a bar with
-    files a second and the time left; None means only on a terminal. Raises RuntimeError where no
-    process can be started.
+    gives a `CrashError` in place of its result while the rest goes on. `progress` shows a bar; None
+    means only on a terminal. Raises RuntimeError where no process can be started.
     """
     if processes is None:
         processes = 1 if len(paths) < FEW else available_cores()
@@ -53,39 +55,29 @@ def available_cores() -> int:
 
 
 def _in_processes(function: Callable, paths: Sequence[Path], processes: int) -> Iterator:
-    remaining = iter(paths)
-    chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
+    chunks = deque(paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK))
+    waiting: deque[list] = deque()  # [chunk, its future]
     pool = _pool(processes)
-    waiting: deque[tuple[list[Path], Future]] = deque()
     try:
-        while True:
-            for chunk in islice(chunks, 3 * processes - len(waiting)):
-                waiting.append((chunk, _submit(pool, function, chunk)))
-            if not waiting:
-                return
-            chunk, future = waiting.popleft()
+        while chunks or waiting:
             try:
-                results = future.result()
-            except BrokenProcessPool:
+                while chunks and len(waiting) < 3 * processes:
+                    waiting.append([chunks.popleft(), None])
+                    waiting[-1][1] = pool.submit(_apply, function, waiting[-1][0])
+                results = waiting[0][1].result()
+            except BrokenProcessPool:  # all chunks in the pool are lost; the first is to blame
                 pool.shutdown(wait=False, cancel_futures=True)
-                results = _one_by_one(function, chunk)
+                results = _one_by_one(function, waiting[0][0])
                 pool = _pool(processes)
-                waiting = deque((c, _submit(pool, function, c)) for c, _ in waiting)
+                for entry in list(waiting)[1:]:
+                    entry[1] = pool.submit(_apply, function, entry[0])
+            waiting.popleft()
             yield from results
     finally:  # also when the reader of the results stops, or on Ctrl-C
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable, chunk: list[Path]) -> Future:
-    try:
-        return pool.submit(_apply, function, chunk)
-    except BrokenProcessPool as error:  # it broke since the last result
-        future: Future = Future()
-        future.set_exception(error)
-        return future
-
-
-def _one_by_one(function: Callable, chunk: list[Path]) -> list:
+def _one_by_one(function: Callable, chunk: Sequence[Path]) -> list:
     """A chunk at whose reading some process died: find out which file did it."""
     results, pool = [], _pool(1)
     try:
@@ -105,20 +97,21 @@ def _one_by_one(function: Callable, chunk: list[Path]) -> list:
     return results
 
 
-def _apply(function: Callable, chunk: list[Path]) -> list:
+def _apply(function: Callable, chunk: Sequence[Path]) -> list:
     return [function(path) for path in chunk]
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
     # "spawn": a fork of a process with threads (PyTorch's, a notebook's) can hang for ever
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, context, initializer=_depend_on_the_parent)
+    return ProcessPoolExecutor(processes, context, initializer=_follow_the_parent)
 
 
-def _depend_on_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to deal with
+def _follow_the_parent() -> None:
+    """Leave Ctrl-C to the parent process, and exit if it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:  # a parent that is killed cannot say goodbye
+    def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 

@@ -22,9 +22,8 @@ NOTE_DTYPE = np.dtype(
     ],
     align=True,  # a few bytes more, twice as fast
 )
-
-NOT_AUDITED = "not audited"
 DEFAULT_TEMPO = 90.0  # quarter notes a minute, where a source names no tempo
+VELOCITY = 80  # where nothing says how loud a note is
 
 # music21's default spelling of the twelve pitch classes ("-" is a flat)
 PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
@@ -35,8 +34,7 @@ MINOR = ("A-", "E-", "B-", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#", 
 def pitch_name(pitch: int) -> str:
     """Name of a MIDI number as music21 spells it: 60 is "C4", 63 is "E-4".
 
-    Octave −1, an octave and more below a piano's lowest key, is written "m1": music21 prints "E-1"
-    both for its E and for E flat 1.
+    Octave −1 is written "m1", because music21 prints "E-1" both for its E and for E flat 1.
     """
     return f"{PITCH_CLASS_NAMES[pitch % 12]}{pitch // 12 - 1 if pitch >= 12 else 'm1'}"
 
@@ -52,14 +50,18 @@ def key_sharps(key: str) -> tuple[int, bool]:
     return (MINOR if mode == "minor" else MAJOR).index(tonic) - 7, mode == "minor"
 
 
-def listed(counts: Mapping[str, int]) -> list[str]:
-    """Counts as words: {"percussion": 3} → ["3 percussion"]."""
-    return [f"{number:,} {reason}" for reason, number in counts.items()]
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts as words: {"percussion": 3} → "3 percussion"; "none" where there are none."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in counts.items()) or "none"
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A piece of music. Notes are kept sorted by onset, then track, pitch and duration."""
+    """A piece of music. Notes are kept sorted by onset, then track, pitch and duration.
+
+    Raises TypeError for notes that are no `NOTE_DTYPE` array, and ValueError for a note that starts
+    before 0, lasts less than a tick or is higher than 127.
+    """
 
     notes: np.ndarray  # NOTE_DTYPE
     ticks_per_quarter: int = 480
@@ -69,38 +71,40 @@ class Piece:
     track_names: tuple[str, ...] = ()
     name: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason → notes left out
-    repaired: Mapping[str, int] = field(default_factory=dict)  # reason → times mended on reading
-    note_ons: int | None = None  # note-on messages in its file by a second count, an audit
-    unaudited: str = NOT_AUDITED  # why there was no audit, where note_ons is None
+    repaired: Mapping[str, int] = field(default_factory=dict)  # reason → times repaired
+    note_ons: int | None = None  # note-ons in its file by an independent count; None: not audited
 
     def __post_init__(self) -> None:
-        notes = np.asarray(self.notes, dtype=NOTE_DTYPE)
-        notes = notes.take(_order(notes))  # much faster than notes[…] for structured arrays
+        if getattr(self.notes, "dtype", None) != NOTE_DTYPE:
+            raise TypeError(
+                f"piece {self.name!r}: notes must be an array of NOTE_DTYPE, not "
+                f"{type(self.notes).__name__}. Use Piece.from_quarters([(0, 1, 60), …]), a row "
+                "(onset, duration, pitch) for each note, times in quarters"
+            )
+        notes = self.notes.take(_order(self.notes))  # faster than notes[…] for structured arrays
         if len(notes):
-            where = f"piece {self.name!r}"
-            if notes["onset"][0] < 0:
-                raise ValueError(f"{where}: a note starts at tick {notes['onset'][0]}, before 0")
-            if (shortest := notes["duration"].min()) < 1:
-                raise ValueError(f"{where}: a note lasts {shortest} ticks; at least 1")
-            if (highest := notes["pitch"].max()) > 127:
-                raise ValueError(f"{where}: pitch {highest} is above 127")
+            lowest, shortest, highest = (
+                notes["onset"][0],
+                notes["duration"].min(),
+                notes["pitch"].max(),
+            )
+            if lowest < 0 or shortest < 1 or highest > 127:
+                raise ValueError(
+                    f"piece {self.name!r}: its first note starts at tick {lowest}, its shortest "
+                    f"lasts {shortest} ticks, its highest is {highest}; expected at least 0, at "
+                    "least 1, at most 127"
+                )
         notes.setflags(write=False)
         object.__setattr__(self, "notes", notes)
 
     @classmethod
     def from_quarters(cls, rows: Iterable[tuple], ticks_per_quarter: int = 480, **fields) -> Piece:
         """A piece from rows (onset, duration, pitch[, track[, velocity]]), times in quarters."""
-        notes = [
-            (
-                round(row[0] * ticks_per_quarter),
-                max(1, round(row[1] * ticks_per_quarter)),
-                row[2],
-                row[4] if len(row) > 4 else 80,
-                0,
-                row[3] if len(row) > 3 else 0,
-            )
-            for row in rows
-        ]
+        notes = []
+        for onset, duration, pitch, *rest in rows:
+            track, velocity = [*rest, *(0, VELOCITY)[len(rest) :]]
+            start, length = round(onset * ticks_per_quarter), round(duration * ticks_per_quarter)
+            notes.append((start, max(1, length), pitch, velocity, 0, track))
         tracks = max((note[5] for note in notes), default=0) + 1
         fields.setdefault("track_names", tuple(f"Track {i + 1}" for i in range(tracks)))
         return cls(np.array(notes, dtype=NOTE_DTYPE), ticks_per_quarter, **fields)
@@ -110,13 +114,12 @@ class Piece:
 
     def __eq__(self, other: object) -> bool:
         """Same notes, times, tempi, metres, key and track names; `name` may differ."""
-        if not isinstance(other, Piece):
-            return NotImplemented
-        mine, theirs = (
-            (p.ticks_per_quarter, p.tempi, p.time_signatures, p.key, p.track_names)
-            for p in (self, other)
+        same = ("ticks_per_quarter", "tempi", "time_signatures", "key", "track_names")
+        return (
+            isinstance(other, Piece)
+            and all(getattr(self, field) == getattr(other, field) for field in same)
+            and np.array_equal(self.notes, other.notes)
         )
-        return mine == theirs and np.array_equal(self.notes, other.notes)
 
     __hash__ = None
 
@@ -130,15 +133,14 @@ class Piece:
     def account(self) -> str:
         """Where every note of the piece's file went, in a line."""
         dropped = sum(self.dropped.values())
-        why = f" ({', '.join(listed(self.dropped))})" if dropped else ""
+        why = f" ({listed(self.dropped)})" if dropped else ""
         text = f"{len(self):,} kept, {dropped:,} dropped{why}"
         if self.note_ons is None:
-            text = f"{self.unaudited}: {text}"
+            text = f"not audited: {text}"
         else:
             gone = self.note_ons - len(self) - dropped
             text = f"{self.note_ons:,} note-ons: {text}, {gone:,} unaccounted for"
-        mended = "; ".join(listed(self.repaired))
-        return f"{text}; mended: {mended}" if mended else text
+        return f"{text}; mended: {listed(self.repaired)}" if self.repaired else text
 
     @property
     def onsets(self) -> np.ndarray:
@@ -171,10 +173,10 @@ class Piece:
         signatures = list(self.time_signatures) or [(0, 4, 4)]
         if signatures[0][0] > 0:
             signatures.insert(0, (0, 4, 4))
+        changes = [tick for tick, _, _ in signatures[1:]]
+        stops = [*(min(tick, self.end) for tick in changes), max(self.end, 1)]
         starts: list[int] = []
-        for i, (tick, beats, unit) in enumerate(signatures):
-            last = i + 1 == len(signatures)
-            stop = max(self.end, 1) if last else min(signatures[i + 1][0], self.end)
+        for (tick, beats, unit), stop in zip(signatures, stops):
             bar = max(1, self.ticks_per_quarter * 4 * beats // unit)
             starts.extend(range(tick, stop, bar))
         return starts
@@ -194,7 +196,8 @@ class Piece:
     def bars(self, first: int, last: int) -> Piece:
         """Bars `first` to `last` (counted from 1, both included) as a piece that starts at 0.
 
-        Notes that begin in these bars are kept and cut at the last bar line.
+        Notes that begin in these bars are kept and cut at the last bar line. Raises ValueError for
+        bars that the piece does not have.
         """
         starts = [*self.bar_starts(), self.end]
         if not 1 <= first <= last or first > len(starts) - 1:
@@ -226,8 +229,8 @@ def _order(notes: np.ndarray) -> np.ndarray:
     return np.lexsort((notes["duration"], pitch, track, onset))
 
 
-def _since(events: tuple[tuple, ...], begin: int, stop: int) -> tuple[tuple, ...]:
-    """Events (tick, …) of [begin, stop) with `begin` moved to 0; the one in force comes first."""
-    before = [event for event in events if event[0] <= begin]
-    inside = [event for event in events if begin < event[0] < stop]
-    return tuple((max(0, e[0] - begin), *e[1:]) for e in before[-1:] + inside)
+def _since(marks: tuple[tuple, ...], begin: int, stop: int) -> tuple[tuple, ...]:
+    """Marks (tick, …) of [begin, stop) with `begin` moved to 0; the one in force comes first."""
+    before = [mark for mark in marks if mark[0] <= begin]
+    inside = [mark for mark in marks if begin < mark[0] < stop]
+    return tuple((max(0, mark[0] - begin), *mark[1:]) for mark in before[-1:] + inside)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.encoding import BOS, ArticleEncoding, Encoding, RhythmEncoding
-from pianolstm.encoding.events import BARS, number_bars, opening, sounding_key
-from pianolstm.parsing import read_midi
+from pianolstm.encodings import BOS, ArticleEncoding, Encoding, RhythmEncoding
+from pianolstm.encodings.events import BARS, number_bars, opening, sounding_key
+from pianolstm.grid import quantise
+from pianolstm.midi import read_midi
 from pianolstm.piece import Piece
-from pianolstm.quantisation import quantise
 from pianolstm.statistics import key_of
-from pianolstm.unknown import fill_unknown
+from pianolstm.vocabulary import fill_unknown
 
 FIRST_BARS = 2  # that are taken from a MIDI file
 USUAL_BARS = 16  # of a piece that a prompt begins

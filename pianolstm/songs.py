@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pianolstm.decoding import write_midi
-from pianolstm.parsing import read_midi
+from pianolstm.midi import read_midi, write_midi
 from pianolstm.piece import DEFAULT_TEMPO, NOTE_DTYPE, Piece, key_name
 from pianolstm.sources import (
     FORBIDS,

@@ -27,7 +27,7 @@ from pianolstm.checkpoint import (
 )
 from pianolstm.dataset import IGNORE, Dataset, joined, streams, windows
 from pianolstm.distributed import agreed, in_step, rank, summed, world
-from pianolstm.encoding import encoding_from_dict
+from pianolstm.encodings import encoding_from_dict
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
 

@@ -1,15 +1,20 @@
-"""Tokens ↔ ids. Id 0 is always `<unk>`: what training never saw."""
+"""Tokens ↔ ids, and what to do with a token that training never had. Id 0 is `<unk>`."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from pianolstm.encodings import Encoding
+
 UNK = "<unk>"
 UNK_ID = 0
+ALL_KEYS = tuple(range(-6, 6))  # semitones that bring a piece into each of the twelve keys
+WAYS = ("nearest", "skip", "unk")
 
 
 class UnknownTokenError(KeyError):
@@ -31,13 +36,22 @@ class Vocabulary:
         self.ids: dict[str, int] = {token: i for i, token in enumerate(self.tokens)}
 
     @classmethod
-    def build(cls, sequences: Iterable[Sequence[str]], at_least: int = 1) -> Vocabulary:
-        """The vocabulary of all tokens that occur in the sequences `at_least` so many times.
+    def for_training(
+        cls, encoding: Encoding, counts: Mapping[str, int], at_least: int = 1
+    ) -> Vocabulary:
+        """The vocabulary of an encoding: all its tokens, where their number has a bound.
 
-        With 2 or more the rarest become `<unk>`, so that a network learns when to expect it.
+        Otherwise those that training holds, in all keys, `at_least` so many times; `counts` tells
+        how often each token occurs in the pieces' own keys. With 2 or more the rarest become
+        `<unk>`, so that a network learns when to expect it.
         """
-        counts = Counter(token for sequence in sequences for token in sequence)
-        return cls(token for token, count in counts.items() if count >= at_least)
+        if everything := encoding.all_tokens():
+            return cls(everything)
+        in_all_keys: Counter[str] = Counter()
+        for token, count in counts.items():
+            for semitones in ALL_KEYS:
+                in_all_keys[encoding.transpose(token, semitones)] += count
+        return cls(token for token, count in in_all_keys.items() if count >= at_least)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -56,7 +70,7 @@ class Vocabulary:
     def encode(self, tokens: Sequence[str], strict: bool = False) -> np.ndarray:
         """Tokens → ids, shape (T,). Unknown ones become `<unk>`, or raise if `strict`.
 
-        Raises `UnknownTokenError`, which names the first unknown token and its nearest relatives.
+        Raises `UnknownTokenError`, which names the first unknown token and the most similar ones.
         """
         ids = np.array([self.ids.get(token, UNK_ID) for token in tokens], dtype=np.int64)
         unknown = [(i, t) for i, t in enumerate(tokens) if t not in self.ids]
@@ -74,3 +88,90 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Ids → tokens."""
         return [self.tokens[int(i)] for i in ids]
+
+    def transpositions(self, encoding: Encoding) -> np.ndarray:
+        """The id of every token in each key of `ALL_KEYS`, shape (12, V)."""
+        move = encoding.transpose
+        rows = [[self.ids.get(move(t, s), UNK_ID) for t in self.tokens] for s in ALL_KEYS]
+        return np.array(rows, dtype=np.int64)
+
+
+class NearestKnown:
+    """Finds the token of a vocabulary that is nearest to one that it does not hold.
+
+    Nearest is, first, the smallest Jaccard distance between the sets of pitch classes, 1 − |A ∩ B|
+    / |A ∪ B| (Jaccard 1912, "The Distribution of the Flora in the Alpine Zone"); among equals the
+    nearest register, as the mean absolute distance of highest, lowest and mean pitch; then the
+    nearest duration, as the logarithm of their ratio; then the first in the vocabulary. A rest is
+    replaced by a rest, a chord by a chord.
+    """
+
+    def __init__(self, encoding: Encoding, vocabulary: Vocabulary) -> None:
+        self.encoding = encoding
+        self.known = [t for t in vocabulary.tokens if any(encoding.notes_of(t))]
+        sketches = [self._sketch(token) for token in self.known]
+        self.classes = np.array([s[0] for s in sketches], dtype=bool).reshape(-1, 12)
+        self.places = np.array([s[1] for s in sketches]).reshape(-1, 3)
+        self.ticks = np.array([s[2] for s in sketches])
+
+    def _sketch(self, token: str) -> tuple[np.ndarray, tuple[float, float, float], float]:
+        """Pitch classes (12,); lowest, mean and highest pitch; ticks."""
+        pitches, ticks = self.encoding.notes_of(token)
+        classes = np.isin(np.arange(12), np.mod(pitches, 12))
+        places = (min(pitches), float(np.mean(pitches)), max(pitches)) if pitches else (0, 0, 0)
+        return classes, places, max(ticks, 1)
+
+    def __call__(self, token: str) -> str | None:
+        """The nearest known token; None where nothing of its kind is known, or it has no notes."""
+        if not any(self.encoding.notes_of(token)) or not self.known:
+            return None
+        classes, places, ticks = self._sketch(token)
+        other_kind = self.classes.any(axis=1) != classes.any()
+        if other_kind.all():
+            return None
+        together = (self.classes & classes).sum(axis=1)
+        either = (self.classes | classes).sum(axis=1)
+        jaccard = np.where(either > 0, 1 - together / np.maximum(either, 1), 0.0)
+        register = np.abs(self.places - places).mean(axis=1)
+        length = np.abs(np.log(self.ticks / ticks))
+        return self.known[np.lexsort((length, register, jaccard, other_kind))[0]]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Tokens that a network knows, and what stands for what."""
+
+    tokens: list[str]
+    replaced: list[tuple[str, str | None]]  # unknown token → its stand-in; None: left out
+
+    def __str__(self) -> str:
+        if not self.replaced:
+            return "nothing was unknown"
+        pairs = dict.fromkeys(f"{old} → {new or 'left out'}" for old, new in self.replaced)
+        return f"{len(self.replaced)} unknown: {', '.join(pairs)}"
+
+
+def fill_unknown(
+    tokens: Sequence[str],
+    encoding: Encoding,
+    vocabulary: Vocabulary,
+    way: str = "nearest",
+    nearest: NearestKnown | None = None,
+) -> Filled:
+    """Tokens with every unknown one replaced: "nearest", "skip" or "unk".
+
+    Give `nearest` where it is asked often: it takes a moment to make. Raises ValueError for
+    another `way`.
+    """
+    if way not in WAYS:
+        raise ValueError(f"way is {way!r}; choose one of {', '.join(WAYS)}")
+    unknown = {token for token in tokens if token not in vocabulary}
+    stand_in: dict[str, str | None] = dict.fromkeys(unknown, UNK if way == "unk" else None)
+    if way == "nearest" and unknown:
+        nearest = nearest or NearestKnown(encoding, vocabulary)
+        stand_in = {token: nearest(token) for token in unknown}
+    filled = [stand_in.get(token, token) for token in tokens]
+    return Filled(
+        [token for token in filled if token is not None],
+        [(token, stand_in[token]) for token in tokens if token in unknown],
+    )

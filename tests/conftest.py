@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encodings import ArticleEncoding
+from pianolstm.folder import read_folder
 from pianolstm.model import ModelConfig, build_model
-from pianolstm.parsing import read_folder
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pianolstm.baselines import Bigram, KneserNey, fitted_bigram
-from pianolstm.encoding import BOS, EOS, ArticleEncoding, RhythmEncoding
+from pianolstm.encodings import BOS, EOS, ArticleEncoding, RhythmEncoding
 from pianolstm.evaluation import DURATIONS, NoteLikelihood, nll, note_likelihood
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.piece import Piece

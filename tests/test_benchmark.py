@@ -24,8 +24,8 @@ from pianolstm.benchmark import (
 )
 from pianolstm.checkpoint import shipped
 from pianolstm.dataset import ALL_KEYS
-from pianolstm.encoding import PianoRollEncoding
-from pianolstm.encoding.pianoroll import FRAME_END, KEYS, LOWEST
+from pianolstm.encodings import PianoRollEncoding
+from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation import nll
 
 PUBLISHED_SETS = Path(__file__).resolve().parents[2] / "shared" / "benchmarks"

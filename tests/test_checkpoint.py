@@ -15,7 +15,7 @@ from pianolstm.checkpoint import (
     shipped,
 )
 from pianolstm.dataset import prepare
-from pianolstm.encoding import EventEncoding
+from pianolstm.encodings import EventEncoding
 from pianolstm.evaluation import bigram_nll, nll
 from pianolstm.generation import generate
 from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError

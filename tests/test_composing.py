@@ -3,7 +3,7 @@ import torch
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.composing import compose, pieces_of
-from pianolstm.encoding import ArticleEncoding, EventEncoding
+from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.generation import generate
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.vocabulary import Vocabulary

@@ -6,17 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.dataset import (
-    IGNORE,
-    is_chorale,
-    prepare,
-    soprano_line,
-    split_pieces,
-    streams,
-    windows,
-)
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.dataset import IGNORE, prepare, streams, windows
+from pianolstm.encodings import ArticleEncoding
 from pianolstm.piece import Piece
+from pianolstm.split import is_chorale, soprano_line, split_pieces
 
 
 def test_split_is_about_80_10_10_and_chorales_only(song_pieces):

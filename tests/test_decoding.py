@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from music21 import converter
-
-from pianolstm.decoding import to_stream, voices, write_midi, write_musicxml
 from pianolstm.engines import ENGINES
-from pianolstm.parsing import read_midi
+
+from pianolstm.decoding import to_stream, voices, write_musicxml
+from pianolstm.midi import read_midi, write_midi
 from pianolstm.piece import NOTE_DTYPE, Piece
 
 

@@ -10,7 +10,7 @@ import symusic
 from matplotlib.collections import PatchCollection
 
 from pianolstm.checkpoint import shipped
-from pianolstm.decoding import to_musicxml, to_symusic
+from pianolstm.decoding import to_musicxml
 from pianolstm.display import (
     SAMPLE_RATE,
     TRACK_COLOURS,
@@ -26,9 +26,9 @@ from pianolstm.display import (
     score,
 )
 from pianolstm.generation import generate
-from pianolstm.parsing import read_midi
+from pianolstm.grid import quantise
+from pianolstm.midi import read_midi, to_symusic
 from pianolstm.piece import Piece
-from pianolstm.quantisation import quantise
 
 matplotlib.use("Agg")
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from pianolstm.checkpoint import TrainConfig
-from pianolstm.dataset import Dataset, Split
+from pianolstm.dataset import Dataset
 from pianolstm.distributed import agreed, in_step, process_group, rank, summed, world
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encodings import ArticleEncoding
 from pianolstm.model import ModelConfig
+from pianolstm.split import Split
 from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
 
@@ -29,9 +30,10 @@ TRAIN = """
     from dataclasses import replace
     import numpy as np
     from pianolstm.checkpoint import TrainConfig
-    from pianolstm.dataset import Dataset, Split
+    from pianolstm.dataset import Dataset
+from pianolstm.split import Split
     from pianolstm.distributed import process_group, rank, world
-    from pianolstm.encoding import ArticleEncoding
+    from pianolstm.encodings import ArticleEncoding
     from pianolstm.model import ModelConfig
     from pianolstm.training import article_config, train
     from pianolstm.vocabulary import Vocabulary

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.encoding import (
+from pianolstm.encodings import (
     ArticleEncoding,
     TokenError,
     encoding_from_dict,

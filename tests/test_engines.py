@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from mido import Message, MetaMessage
-
 from pianolstm.engines import ENGINES
-from pianolstm.parsing import MidiParseError, NoNotesError, find_midi_files, read_midi
+
+from pianolstm.folder import find_midi_files
+from pianolstm.midi import MidiParseError, NoNotesError, read_midi
 
 LENT = Path(__file__).resolve().parents[2] / "shared" / "midi"
 C4 = 60

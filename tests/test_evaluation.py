@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pianolstm.dataset import prepare
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import (
     bigram_nll,
     longest_copied_runs,

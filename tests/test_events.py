@@ -7,11 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pianolstm.encoding import BOS, EOS, EventEncoding, RhythmEncoding, encoding_from_dict
-from pianolstm.encoding.events import METRES, number_bars, opening
-from pianolstm.parsing import MidiParseError, find_midi_files, read_midi
+from pianolstm.encodings import BOS, EOS, EventEncoding, RhythmEncoding, encoding_from_dict
+from pianolstm.encodings.events import METRES, number_bars, opening
+from pianolstm.folder import find_midi_files
+from pianolstm.grid import quantise
+from pianolstm.midi import MidiParseError, read_midi
 from pianolstm.piece import NOTE_DTYPE, Piece, key_name, key_sharps
-from pianolstm.quantisation import quantise
 from pianolstm.vocabulary import Vocabulary
 
 LENT = Path(__file__).resolve().parents[2] / "shared" / "midi"

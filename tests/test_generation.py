@@ -139,7 +139,7 @@ def test_repetition_finds_the_period():
 
 def test_bars_are_counted_by_arithmetic():
     from pianolstm.checkpoint import Checkpoint
-    from pianolstm.encoding import EventEncoding
+    from pianolstm.encodings import EventEncoding
 
     encoding = EventEncoding(countdown=True)
     vocabulary = Vocabulary(["<bos>", "<eos>", "bar:1", "bar:2", "bar:3", "bar:4", "at:0"])

@@ -14,9 +14,8 @@ import pytest
 
 from pianolstm import benchmark
 from pianolstm.checkpoint import shipped
-from pianolstm.dataset import prepare
-from pianolstm.decoding import write_midi
-from pianolstm.encoding import (
+from pianolstm.dataset import Dataset, prepare
+from pianolstm.encodings import (
     ArticleEncoding,
     EventEncoding,
     PianoRollEncoding,
@@ -24,10 +23,10 @@ from pianolstm.encoding import (
     RhythmEncoding,
 )
 from pianolstm.evaluation import nll
+from pianolstm.folder import ReadConfig, build_store, read_folder
 from pianolstm.generation import generate
-from pianolstm.parsing import read_folder
-from pianolstm.quantisation import quantise
-from pianolstm.store import Recipe, TokenStore, build_store
+from pianolstm.grid import quantise
+from pianolstm.midi import write_midi
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -126,10 +125,11 @@ def folder_reports(tmp: Path) -> dict[str, str]:
     (folder / "hanging.mid").write_bytes(b"MThd\0\0\0\6\0\0\0\1\0\x60" + hanging)
     reports = {"memory": str(read_folder(folder, recursive=True, audit=True))}
     for name in ("article", "events"):
-        recipe = Recipe(ENCODINGS[name], performances="bend", audit=True)
-        reports[name] = str(build_store(folder, tmp / name, recipe))
-        store = TokenStore(tmp / name)
-        reports[f"{name} ids"] = digest(np.asarray(store.ids).tobytes())
+        config = ReadConfig(ENCODINGS[name], performances="bend", audit=True)
+        reports[name] = str(build_store(folder, tmp / name, config))
+        store = Dataset.load(tmp / name)
+        ids = np.concatenate([*store.train_own_key, *store.valid, *store.test])
+        reports[f"{name} ids"] = digest(ids.astype(np.int32).tobytes())
         reports[f"{name} vocabulary"] = digest(store.vocabulary.tokens)
     return reports
 

@@ -6,8 +6,7 @@ import pytest
 
 from pianolstm.__main__ import main
 from pianolstm.checkpoint import load_checkpoint
-from pianolstm.decoding import write_midi
-from pianolstm.parsing import read_midi
+from pianolstm.midi import read_midi, write_midi
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pianolstm.encoding import ArticleEncoding
-from pianolstm.parsing import MidiParseError, find_midi_files, read_midi
+from pianolstm.encodings import ArticleEncoding
+from pianolstm.folder import find_midi_files
+from pianolstm.grid import quantise
+from pianolstm.midi import MidiParseError, read_midi
 from pianolstm.piece import Piece
-from pianolstm.quantisation import quantise
 
 LENT = Path(__file__).resolve().parents[2] / "shared" / "midi"
 

@@ -3,15 +3,9 @@ from pathlib import Path
 import pytest
 from mido import Message, MetaMessage
 
-from pianolstm.decoding import write_midi
-from pianolstm.encoding import ArticleEncoding
-from pianolstm.parsing import (
-    MidiParseError,
-    article_tokens,
-    find_midi_files,
-    read_folder,
-    read_midi,
-)
+from pianolstm.encodings import ArticleEncoding, article_tokens
+from pianolstm.folder import find_midi_files, read_folder
+from pianolstm.midi import MidiParseError, read_midi, write_midi
 from pianolstm.piece import key_name, key_sharps
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "midi"

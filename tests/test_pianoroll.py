@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pianolstm.encoding import BOS, PianoRollEncoding, encoding_from_dict
-from pianolstm.encoding.pianoroll import FRAME_END, KEYS, LOWEST
+from pianolstm.encodings import BOS, PianoRollEncoding, encoding_from_dict
+from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.piece import Piece

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.decoding import write_midi
-from pianolstm.encoding import ArticleEncoding, EventEncoding
+from pianolstm.encodings import ArticleEncoding, EventEncoding
+from pianolstm.midi import write_midi
 from pianolstm.model import ModelConfig, build_model
 from pianolstm.piece import Piece
 from pianolstm.prompt import USUAL_BARS, read_prompt

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.parsing import read_midi
+from pianolstm.grid import GRID, beat_concentration, quantise
+from pianolstm.midi import read_midi
 from pianolstm.piece import Piece
-from pianolstm.quantisation import GRID, beat_concentration, quantise
 
 LENT = Path(__file__).resolve().parents[2] / "shared" / "midi" / "piano"
 

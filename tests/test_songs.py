@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from pianolstm import songs
-from pianolstm.decoding import write_midi
-from pianolstm.parsing import read_midi
+from pianolstm.midi import read_midi, write_midi
 from pianolstm.piece import NOTE_DTYPE
 from pianolstm.songs import build_songs, strike_once
 from pianolstm.sources import read_source

@@ -12,10 +12,10 @@ import pretty_midi
 import pytest
 
 from pianolstm.checkpoint import shipped
-from pianolstm.encoding import ArticleEncoding
+from pianolstm.encodings import ArticleEncoding, article_tokens
 from pianolstm.generation import generate, generate_by_window
-from pianolstm.parsing import article_tokens, read_midi
-from pianolstm.quantisation import quantise
+from pianolstm.grid import quantise
+from pianolstm.midi import read_midi
 
 LENT = Path(__file__).resolve().parents[2] / "shared" / "midi"
 

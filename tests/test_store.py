@@ -15,12 +15,19 @@ import pytest
 
 from pianolstm.__main__ import main
 from pianolstm.dataset import ALL_KEYS, prepare
-from pianolstm.decoding import write_midi
-from pianolstm.encoding import ArticleEncoding, EventEncoding
+from pianolstm.encodings import ArticleEncoding, EventEncoding
+from pianolstm.folder import (
+    ReadConfig,
+    StoreError,
+    TokenStore,
+    build_store,
+    encode_file,
+    find_midi_files,
+    read_folder,
+)
+from pianolstm.grid import quantise
+from pianolstm.midi import read_midi, write_midi
 from pianolstm.model import ModelConfig
-from pianolstm.parsing import find_midi_files, read_folder, read_midi
-from pianolstm.quantisation import quantise
-from pianolstm.store import Recipe, StoreError, TokenStore, build_store, encode_file
 from pianolstm.training import TrainConfig, article_config, train
 
 
@@ -41,7 +48,7 @@ def piano_songs(tmp_path_factory, songs_folder):
 @pytest.fixture(scope="module")
 def our_store(tmp_path_factory, piano_songs):
     out = tmp_path_factory.mktemp("stores") / "songs"
-    return build_store(piano_songs, out, Recipe(audit=True)), TokenStore(out)
+    return build_store(piano_songs, out, ReadConfig(audit=True)), TokenStore(out)
 
 
 def test_a_store_holds_the_tokens_of_its_files(our_store, songs_folder):
@@ -49,7 +56,7 @@ def test_a_store_holds_the_tokens_of_its_files(our_store, songs_folder):
     assert report.files["read"] == len(store) == 375
     assert report.note_ons == report.notes + report.dropped.total() == 90_481
     for name in store.names[::25]:
-        expected = encode_file(songs_folder / name, Recipe()).tokens.split(" ")
+        expected = encode_file(songs_folder / name, ReadConfig()).tokens.split(" ")
         got = store.vocabulary.decode(store[store.names.index(name)])
         assert all(a in (b, "<unk>") for a, b in zip(got, expected, strict=True))
 
@@ -143,8 +150,8 @@ def test_every_file_is_accounted_for(mixed_folder, tmp_path):
 
 def test_performances_can_be_dropped_or_bent(mixed_folder, tmp_path):
     build_store(mixed_folder, tmp_path / "kept")
-    dropped = build_store(mixed_folder, tmp_path / "dropped", Recipe(performances="drop"))
-    bent = build_store(mixed_folder, tmp_path / "bent", Recipe(performances="bend"))
+    dropped = build_store(mixed_folder, tmp_path / "dropped", ReadConfig(performances="drop"))
+    bent = build_store(mixed_folder, tmp_path / "bent", ReadConfig(performances="bend"))
     assert "1 performance" in str(dropped)
     assert bent.performances == dropped.performances == 1
     assert "1 pieces without a beat bent to the grid" in str(bent)
@@ -175,15 +182,15 @@ def test_a_taken_place_and_an_empty_folder(mixed_folder, tmp_path):
         build_store(silent, tmp_path / "x")
     assert not (tmp_path / "x").exists()
     with pytest.raises(ValueError, match="performances='swing'; choose from keep, drop, bend"):
-        Recipe(performances="swing")
+        ReadConfig(performances="swing")
     with pytest.raises(ValueError, match=r"grid \(0, 3\): give divisions of a quarter"):
-        Recipe(grid=(0, 3))
+        ReadConfig(grid=(0, 3))
     with pytest.raises(ValueError, match=r"EventEncoding writes times in 1/12.*'drop' or 'bend'"):
-        Recipe(EventEncoding())
+        ReadConfig(EventEncoding())
     with pytest.raises(ValueError, match=r"give a grid that divides it"):
-        Recipe(EventEncoding(), grid=(5,), performances="bend")
+        ReadConfig(EventEncoding(), grid=(5,), performances="bend")
     with pytest.raises(ValueError, match="'kazoo' names no instruments"):
-        Recipe(instruments="kazoo")
+        ReadConfig(instruments="kazoo")
 
 
 def test_a_file_that_cannot_be_audited_does_not_spoil_the_account(tmp_path, scale):
@@ -196,7 +203,7 @@ def test_a_file_that_cannot_be_audited_does_not_spoil_the_account(tmp_path, scal
     start = data.index(b"MTrk")
     length = int.from_bytes(data[start + 4 : start + 8]) + len(key)
     odd.write_bytes(data[: start + 4] + length.to_bytes(4) + key + data[start + 8 :])
-    report = build_store(folder, tmp_path / "out", Recipe(audit=True))
+    report = build_store(folder, tmp_path / "out", ReadConfig(audit=True))
     assert "audited 1 files: 10 note-ons, 0 unaccounted for" in str(report)
 
 
@@ -206,7 +213,7 @@ def test_a_fault_of_ours_is_named_and_does_not_stop_the_rest(mixed_folder, tmp_p
             raise ZeroDivisionError("oh")
         return quantise(piece, *options, **more)
 
-    monkeypatch.setattr("pianolstm.store.quantise", fails_once)
+    monkeypatch.setattr("pianolstm.folder.quantise", fails_once)
     report = build_store(mixed_folder, tmp_path / "out")
     assert report.files["failed"] == 1
     assert "song3.mid: reading failed (ZeroDivisionError: oh). Please report it" in str(report)
@@ -333,7 +340,7 @@ def test_a_collection_of_130_000_files(tmp_path, songs_folder):
 
 
 def test_a_store_of_events_holds_what_the_encoding_gives(tmp_path, songs_folder):
-    recipe = Recipe(EventEncoding(tracks=True), performances="bend")
+    recipe = ReadConfig(EventEncoding(tracks=True), performances="bend")
     folder = tmp_path / "few"
     folder.mkdir()
     for path in sorted((songs_folder / "ensemble").glob("bach_bwv1*.mid")):
@@ -355,7 +362,7 @@ def test_a_piece_that_the_encoding_has_no_tokens_for_is_named(midi_file, tmp_pat
         mido.Message("note_off", note=60, time=9),
     ]
     path = midi_file(*[note] * 65, name="crowd.mid")
-    recipe = Recipe(EventEncoding(tracks=True), performances="bend")
+    recipe = ReadConfig(EventEncoding(tracks=True), performances="bend")
     with pytest.raises(
         StoreError, match=r"1 failed(?s:.*)crowd\.mid: piece 'crowd' has a track 65"
     ):

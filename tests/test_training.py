@@ -18,10 +18,11 @@ from pianolstm.checkpoint import (
     TrainConfig,
     load_checkpoint,
 )
-from pianolstm.dataset import Dataset, Split
-from pianolstm.encoding import ArticleEncoding, PianoRollEncoding
+from pianolstm.dataset import Dataset
+from pianolstm.encodings import ArticleEncoding, PianoRollEncoding
 from pianolstm.evaluation import nll
 from pianolstm.model import ModelConfig, build_model
+from pianolstm.split import Split
 from pianolstm.training import (
     article_config,
     epoch_losses,
@@ -82,8 +83,9 @@ KILLED = """
     import numpy as np
     from pianolstm import training
     from pianolstm.checkpoint import TrainConfig
-    from pianolstm.dataset import Dataset, Split
-    from pianolstm.encoding import ArticleEncoding
+    from pianolstm.dataset import Dataset
+from pianolstm.split import Split
+    from pianolstm.encodings import ArticleEncoding
     from pianolstm.model import ModelConfig, build_model
     from pianolstm.vocabulary import Vocabulary
 

@@ -1,9 +1,8 @@
 import pytest
 
 from pianolstm.checkpoint import shipped
-from pianolstm.encoding import ArticleEncoding, EventEncoding, RhythmEncoding
-from pianolstm.unknown import NearestKnown, fill_unknown
-from pianolstm.vocabulary import Vocabulary
+from pianolstm.encodings import ArticleEncoding, EventEncoding, RhythmEncoding
+from pianolstm.vocabulary import NearestKnown, Vocabulary, fill_unknown
 
 VOICED = ArticleEncoding(voicing=True)
 

@@ -13,57 +13,68 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.encoding.base import BOS, PieceError, TokenError, built, pitch_number, shifted
-from pianolstm.piece import Piece, pitch_name
+from pianolstm.encodings.base import (
+    BOS,
+    Encoding,
+    PieceError,
+    TokenError,
+    pitch_number,
+    register,
+    shifted,
+)
+from pianolstm.hands import two_hands
+from pianolstm.piece import VELOCITY, Piece, pitch_name
 
 FRAME_END = "|"
 LOWEST, HIGHEST = 21, 108  # the 88 keys of a piano
 KEYS = HIGHEST - LOWEST + 1
 
 
+@register
 @dataclass(frozen=True)
-class PianoRollEncoding:
+class PianoRollEncoding(Encoding):
     """Frames on a fixed grid. What it loses: where a held key is struck again, loudness, metre.
 
     A note sounds in a frame if it sounds at the frame's beginning; `lost` counts the others.
     """
 
+    name = "rolls"
+    needs_grid = True
     frames: int = 2  # a quarter; the article's step of 0.5 quarters
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ValueError(f"frames is {self.frames}; a quarter needs at least 1")
 
-    # ---- piece ↔ piano roll
+    # ---- piece ↔ piano roll ↔ tokens
 
     def roll(self, piece: Piece) -> np.ndarray:
         """The piano roll of a piece: bool, shape (frames, 88), from its first quarter on.
 
         Notes outside of the 88 keys raise PieceError: a piano roll has no place for them.
         """
-        notes, tpq = piece.notes, piece.ticks_per_quarter
-        outside = (notes["pitch"] < LOWEST) | (notes["pitch"] > HIGHEST)
+        pitch = piece.notes["pitch"]
+        outside = (pitch < LOWEST) | (pitch > HIGHEST)
         if outside.any():
             raise PieceError(
                 f"piece {piece.name!r}: {int(outside.sum())} notes lie outside of the 88 keys "
-                f"({LOWEST} to {HIGHEST}), the first is {notes['pitch'][outside][0]}. Transpose it "
-                "or leave them out"
+                f"({LOWEST} to {HIGHEST}), the first is {pitch[outside][0]}. Transpose it or leave "
+                "them out"
             )
         first, last = self._covered(piece)
-        roll = np.zeros((-(-piece.end * self.frames // tpq), KEYS), dtype=bool)
-        for start, end, pitch in zip(first, last, notes["pitch"]):
-            roll[start:end, pitch - LOWEST] = True
+        roll = np.zeros((-(-piece.end * self.frames // piece.ticks_per_quarter), KEYS), dtype=bool)
+        for start, end, key in zip(first, last, pitch.astype(int) - LOWEST):
+            roll[start:end, key] = True
         return roll
 
     def _covered(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
         """The first frame of each note, and the one after its last."""
-        onset = piece.notes["onset"].astype(int)
+        onset, tpq = piece.notes["onset"], piece.ticks_per_quarter
         ends = onset + piece.notes["duration"]
-        tpq = piece.ticks_per_quarter
         return -(-onset * self.frames // tpq), -(-ends * self.frames // tpq)
 
     def lost(self, piece: Piece) -> int:
@@ -80,28 +91,27 @@ class PianoRollEncoding:
         return tokens
 
     def read(self, tokens: Sequence[str]) -> tuple[np.ndarray, Counter[str]]:
-        """Tokens as a roll (frames, 88), and what was mended: any tokens give a roll."""
+        """Tokens as a roll (frames, 88), and what was repaired: any tokens give a roll."""
         frames: list[np.ndarray] = []
-        frame, lowest, mended = np.zeros(KEYS, dtype=bool), KEYS, Counter()
-        for index, token in enumerate(tokens):
+        frame, lowest, repaired = np.zeros(KEYS, dtype=bool), KEYS, Counter()
+        tokens = list(tokens)
+        for token in tokens[int(tokens[:1] == [BOS]) :]:
+            key = self._key(token)
             if token == FRAME_END:
                 frames.append(frame)
                 frame, lowest = np.zeros(KEYS, dtype=bool), KEYS
-            elif token == BOS:
-                mended["beginnings in the middle"] += index > 0
+            elif key is None:
+                repaired["unreadable tokens"] += 1
             else:
-                key = self._key(token)
-                if key is None:
-                    mended["unreadable tokens"] += 1
-                    continue
-                mended["notes out of order"] += key >= lowest
+                repaired["notes out of order"] += key >= lowest
                 frame[key], lowest = True, key
         if frame.any():
-            mended["frames without an end"] += 1
+            repaired["frames without an end"] += 1
             frames.append(frame)
-        return np.array(frames, dtype=bool).reshape(-1, KEYS), +mended
+        return np.array(frames, dtype=bool).reshape(-1, KEYS), +repaired
 
     def _key(self, token: str) -> int | None:
+        """The key of a note, 0 to 87; None for what is no note of a piano."""
         try:
             key = pitch_number(token) - LOWEST
         except TokenError:
@@ -115,29 +125,33 @@ class PianoRollEncoding:
         return self.write(self.roll(piece))
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
-        """A key that sounds in neighbouring frames is one note; mends are counted in `repaired`."""
-        roll, mended = self.read(tokens)
+        """A key that sounds in neighbouring frames is one note."""
+        roll, repaired = self.read(tokens)
         change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0)
         rows = []
         for key in range(KEYS):
-            starts, ends = (np.flatnonzero(change[:, key] == sign) for sign in (1, -1))
-            rows += [(s, e - s, LOWEST + key, 80) for s, e in zip(starts.tolist(), ends.tolist())]
-        return built(rows, self.frames, name, mended)
+            starts, ends = np.flatnonzero(change[:, key] == 1), np.flatnonzero(change[:, key] == -1)
+            rows += [(a, b - a, LOWEST + key, VELOCITY) for a, b in zip(starts, ends)]
+        return two_hands(rows, self.frames, name, repaired)
 
     def transpose(self, token: str, semitones: int) -> str:
         """The same token, higher; a key that leaves the piano moves by an octave."""
         key = self._key(token)
-        if key is None:
-            return token
-        moved = shifted(LOWEST + key, semitones)
-        return pitch_name(moved + 12 * (moved < LOWEST) - 12 * (moved > HIGHEST))
+        return (
+            token if key is None else pitch_name(shifted(LOWEST + key, semitones, LOWEST, HIGHEST))
+        )
+
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """The MIDI number of a note; a frame has no length of its own."""
+        key = self._key(token)
+        return ([] if key is None else [LOWEST + key]), 0
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A note is made of its pitch class and its octave. Shape (V, 12 + 11), float32."""
         result = np.zeros((len(tokens), 23), dtype=np.float32)
         for row, token in zip(result, tokens):
-            if (key := self._key(token)) is not None:
-                row[[(LOWEST + key) % 12, 12 + (LOWEST + key) // 12]] = 1.0
+            for pitch in self.notes_of(token)[0]:
+                row[[pitch % 12, 12 + pitch // 12]] = 1.0
         return result
 
     def grammar(self, tokens: Sequence[str]) -> np.ndarray:
@@ -154,23 +168,6 @@ class PianoRollEncoding:
         allowed |= np.array([token == FRAME_END for token in tokens])[None, :]
         return allowed | ~(is_note | starts)[:, None]  # after <unk> anything
 
-    def counting(self) -> dict[str, str]:
-        """Nothing is numbered."""
-        return {}
-
-    def notes_of(self, token: str) -> tuple[list[int], int]:
-        """The MIDI number of a note; a frame has no length of its own."""
-        key = self._key(token)
-        return ([] if key is None else [LOWEST + key]), 0
-
-    def hides(self, token: str) -> tuple[int, int]:
-        """A note hides one note, and no duration."""
-        return int(self._key(token) is not None), 0
-
     def all_tokens(self) -> list[str]:
         """`<bos>`, the end of a frame and the 88 keys."""
         return [BOS, FRAME_END, *(pitch_name(p) for p in range(LOWEST, HIGHEST + 1))]
-
-    def to_dict(self) -> dict:
-        """Name and settings, for a checkpoint's header."""
-        return {"encoding": type(self).__name__, **asdict(self)}

@@ -1,9 +1,9 @@
-"""`Piece` → `Piece` on a grid: its own, visible step, which says how far the notes moved.
+"""`Piece` → `Piece` on a grid: a step of its own, which says how far the notes moved.
 
-A person's playing is never exactly on the beat, and a token for every hair's breadth would teach
+A person's playing is never exactly on the beat, and a token for every small deviation would teach
 nothing. The grid holds the given divisions of a quarter note: (4, 3) are sixteenths and triplet
 eighths. A performance that was recorded without a metronome has no beat that a grid could follow;
-it is recognised, and left as it was played.
+it is recognised, and left as it was played unless told otherwise.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 from pianolstm.piece import Piece
 
 GRID = (4, 3)  # sixteenths and triplet eighths
-PERFORMANCES = ("keep", "drop", "bend")  # what to do with pieces that have no beat
-FASTEST = 16  # the beat shows at some division of a quarter from 1 to this, or nowhere
+FASTEST = 16  # a beat shows at some division of a quarter from 1 to this, or nowhere
 CLEAR = 0.3  # concentration of onsets that speaks for a beat; human playing along a click has 0.6
 ERROR = 0.01  # probability of seeing a beat where onsets are random
 SHIFTS = np.arange(-6, 7) / 48  # quarters by which a whole piece may stand beside its beats
@@ -46,14 +45,14 @@ class Quantised:
                 return text + "left as it was played"
         stayed = 1 - float(np.mean(self.moved > 1e-9)) if len(self.moved) else 1.0
         names = " and ".join(f"1/{division}" for division in self.grid)
-        text += (
-            f"{stayed:.1%} of the notes stood on the grid of {names} quarter, the furthest moved "
-            f"by {float(self.moved.max(initial=0)):.3f}"
-        )
+        furthest = float(self.moved.max(initial=0))
+        text += f"{stayed:.1%} of the notes stood on the grid of {names} quarter, "
+        text += f"the furthest moved by {furthest:.3f}"
         if self.shift:
             text += f" after the whole piece was shifted by {self.shift:.3f}"
-        counts = {"moments joined": self.joined, "notes merged": self.merged}
-        return "; ".join([text, *(f"{number} {what}" for what, number in counts.items() if number)])
+        if self.joined:
+            text += f"; {self.joined} moments joined"
+        return text + (f"; {self.merged} notes merged" if self.merged else "")
 
 
 def beat_concentration(piece: Piece) -> tuple[float, int]:
@@ -71,33 +70,29 @@ def beat_concentration(piece: Piece) -> tuple[float, int]:
     return float(np.abs(turns @ counts).max() / len(times)), len(times)
 
 
+def check_grid(grid: tuple[int, ...]) -> None:
+    """Raise ValueError for a grid without positive divisions."""
+    if not grid or any(division < 1 for division in grid):
+        raise ValueError(f"grid {grid}: give divisions of a quarter note, such as (4, 3)")
+
+
 def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> Quantised:
     """Move every onset and end to the nearest point of the grid; a note lasts to the next at least.
 
     The result counts time in the smallest unit that holds all points (12 ticks a quarter for
     sixteenths and triplets). A piece whose notes all stand beside the beats by the same amount
     (at most 1/8 quarter) is first moved as a whole. Notes of one track that come to start together
-    on one pitch are merged into the longest, and counted. Tempi and time signatures move to the
-    nearest unit.
+    on one pitch are merged into the longest, and counted.
 
     A performance without a beat is returned as it is, unless `bend` says to force it; the test is
     Rayleigh's for `FASTEST` divisions at once (Mardia and Jupp 2000, section 6.3.1) with a floor.
     Raises ValueError for a grid without positive divisions.
     """
-    if not grid or any(d < 1 for d in grid):
-        raise ValueError(f"grid {grid}: give divisions of a quarter note, such as (4, 3)")
+    check_grid(grid)
     notes, tpq = piece.notes, piece.ticks_per_quarter
-    unit = math.lcm(*grid)
-    nearest, distance, following = _table(tpq, grid)
-
-    def snap(ticks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        quarter = ticks // tpq
-        rest = ticks - quarter * tpq  # in half the time of np.divmod
-        return quarter * unit + nearest[rest], distance[rest]
-
-    onset, concentration, has_beat = notes["onset"], None, True
-    shift = late = joined = 0
-    start, moved = snap(onset)
+    onset, concentration, has_beat, shift, joined = notes["onset"], None, True, 0, 0
+    start, moved = _snap(onset, tpq, grid)
+    late = 0
     if moved.any():
         concentration, onsets = beat_concentration(piece)
         # P(R > r) is about exp(-n r²) for n random onsets, and sixteen divisions are tried.
@@ -105,58 +100,63 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
         has_beat = random >= 1 or concentration >= max(CLEAR, random)
         if not has_beat and not bend:
             return Quantised(piece, grid, False, concentration, False, np.zeros(len(piece)))
-        shift = _shift(onset % tpq, distance, tpq)
+        shift = _best_shift(onset % tpq, tpq, grid)
         first = int(onset.min()) + shift
         late = tpq * (-(first // tpq)) if first < 0 else 0  # whole quarters, to start at 0 or later
         onset = onset + (shift + late)
-        start, moved = snap(onset)
+        start, moved = _snap(onset, tpq, grid)
         joined = onsets - len(np.unique(start))
-    end, _ = snap(onset + notes["duration"])
+    end, _ = _snap(onset + notes["duration"], tpq, grid)
+    unit = math.lcm(*grid)
     result = np.empty_like(notes)
     for column in ("pitch", "velocity", "program", "track"):  # faster than a copy of the whole
         result[column] = notes[column]
     result["onset"] = start
-    result["duration"] = np.maximum(end - start, following[start % unit])
+    shortest = _tables(tpq, grid)[2][start % unit]
+    result["duration"] = np.maximum(end - start, shortest)
     result, merged = _merge(result)
-    scale = unit / tpq
     dropped = dict(piece.dropped)
     if merged:
         dropped["merged on the grid"] = dropped.get("merged on the grid", 0) + merged
-    moved_piece = replace(
-        piece,
-        notes=result,
-        ticks_per_quarter=unit,
-        tempi=_rescale(piece.tempi, shift + late, scale),
-        time_signatures=_rescale(piece.time_signatures, shift + late, scale),
-        dropped=dropped,
-    )
+    marks = {
+        name: _rescale(getattr(piece, name), shift + late, unit / tpq)
+        for name in ("tempi", "time_signatures")
+    }
+    on_grid = replace(piece, notes=result, ticks_per_quarter=unit, dropped=dropped, **marks)
     return Quantised(
-        moved_piece, grid, has_beat, concentration, True, moved, shift / tpq, merged, joined
+        on_grid, grid, has_beat, concentration, True, moved, shift / tpq, merged, joined
     )
 
 
 @lru_cache(maxsize=64)
-def _table(tpq: int, grid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tables(tpq: int, grid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each tick of a quarter its nearest grid point (in units) and the distance (in quarters);
     for each unit of a quarter the steps to the next grid point."""
     unit = math.lcm(*grid)
     points = np.array(sorted({k * unit // d for d in grid for k in range(d)} | {unit}))
-    ticks = np.arange(tpq)
-    gaps = np.abs(ticks[:, None] * unit - points * tpq)  # exact: in units times ticks
+    gaps = np.abs(np.arange(tpq)[:, None] * unit - points * tpq)  # exact: in units times ticks
     nearest = points[gaps.argmin(axis=1)]
     units = np.arange(unit)
     following = points[np.searchsorted(points, units, side="right")] - units
     return nearest, gaps.min(axis=1) / (unit * tpq), following
 
 
-def _shift(phases: np.ndarray, distance: np.ndarray, tpq: int) -> int:
+def _snap(ticks: np.ndarray, tpq: int, grid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest grid points (in units) and the distances to them (in quarters)."""
+    nearest, distance, _ = _tables(tpq, grid)
+    quarter = ticks // tpq
+    rest = ticks - quarter * tpq  # in half the time of np.divmod
+    return quarter * math.lcm(*grid) + nearest[rest], distance[rest]
+
+
+def _best_shift(phases: np.ndarray, tpq: int, grid: tuple[int, ...]) -> int:
     """Ticks by which the whole piece must move: 0 unless that at least halves the way to go."""
+    distance = _tables(tpq, grid)[1]
     counts = np.bincount(phases, minlength=tpq)
-    here = counts @ distance
     ticks = sorted({round(s * tpq) for s in SHIFTS}, key=lambda t: (abs(t), t))
     costs = [counts @ np.roll(distance, -t) for t in ticks]
     best = int(np.argmin(costs))
-    return ticks[best] if costs[best] < here / 2 else 0
+    return ticks[best] if costs[best] < counts @ distance / 2 else 0
 
 
 def _merge(notes: np.ndarray) -> tuple[np.ndarray, int]:

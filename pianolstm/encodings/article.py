@@ -1,0 +1,144 @@
+"""The article's encoding, in which time is left out, and its own reading loop.
+
+Everything that starts together is one token. A note is its name ("E5"); a chord is its pitch
+classes in normal order ("4.9"), or, with `voicing=True`, all its notes from the bottom up
+("C3.E4.G5").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pianolstm.encodings.base import Encoding, TokenError, pitch_number, register, shifted
+from pianolstm.hands import HANDS, MIDDLE_C
+from pianolstm.piece import Piece, pitch_name
+
+STEP = 0.5  # quarters from one token to the next when decoding, as in the article
+LONGEST_HOLD = 2.0  # quarters
+PITCH_CLASSES = tuple(map(str, range(12)))
+
+
+@lru_cache(maxsize=4096)
+def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
+    """The most tightly packed ordering of a set of pitch classes (0 = C … 11 = B).
+
+    Of all rotations the one with the smallest span; ties are broken by packing towards the
+    bottom, as music21's `Chord.normalOrder` does (Forte, The Structure of Atonal Music, 1973).
+    """
+    ordered = sorted(pitch_classes)
+    rotations = [tuple(ordered[i:] + ordered[:i]) for i in range(len(ordered))]
+
+    def spread(rotation: tuple[int, ...]) -> tuple[int, ...]:
+        steps = [(pc - rotation[0]) % 12 for pc in rotation]
+        return (steps[-1], *steps[1:-1], rotation[0])
+
+    return min(rotations, key=spread) if rotations else ()
+
+
+@lru_cache(maxsize=100_000)  # a large collection has millions of different chords
+def _token(pitches: bytes, voicing: bool) -> str:
+    """The token of pitches that start together, one byte each."""
+    distinct = sorted(set(pitches))
+    if len(distinct) == 1 or voicing:
+        return ".".join(map(pitch_name, distinct))
+    return _chord(distinct)
+
+
+def _chord(pitches: Sequence[int]) -> str:
+    return ".".join(map(str, normal_order(frozenset(p % 12 for p in pitches))))
+
+
+@register
+@dataclass(frozen=True)
+class ArticleEncoding(Encoding):
+    """The article's tokens, one for all notes that start together, on all tracks.
+
+    Decoding places one token every half quarter, as the article does. A hand holds what it plays
+    until it plays again, two quarters at most. (The article's notes all last 1.0, music21's
+    default, and so overlap.)
+    """
+
+    name = "article"
+    voicing: bool = False  # keep the octaves of chords
+
+    def encode(self, piece: Piece) -> list[str]:
+        """One token an onset, in time order."""
+        if not len(piece):
+            return []
+        onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
+        starts = [0, *((onsets[1:] != onsets[:-1]).nonzero()[0] + 1).tolist()]
+        ends = [*starts[1:], len(piece)]
+        return [_token(pitches[a:b], self.voicing) for a, b in zip(starts, ends)]
+
+    def transpose(self, token: str, semitones: int) -> str:
+        """The token of the same notes `semitones` higher; `<unk>` stays what it is.
+
+        A note that would leave 0 to 127 moves by an octave to stay there.
+        """
+        try:
+            pitches = [shifted(p, semitones) for p in self.pitches(token)]
+        except TokenError:
+            return token
+        if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
+            return _chord(pitches)
+        return _token(bytes(pitches), self.voicing)
+
+    def pitches(self, token: str) -> list[int]:
+        """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.
+
+        Octaves of one pitch class ("0") come back as a single note, as in the article.
+        Raises `TokenError` for a string that is neither a note nor a chord.
+        """
+        parts = token.split(".")
+        if all(part in PITCH_CLASSES for part in parts):
+            return [MIDDLE_C + int(part) for part in parts]
+        return [pitch_number(part) for part in parts]
+
+    def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
+        """Tokens → a piece for two hands, split at middle C. Raises `TokenError`."""
+        hands: dict[int, dict[int, list[int]]] = {0: {}, 1: {}}  # hand → index of token → pitches
+        for index, token in enumerate(tokens):
+            for pitch in self.pitches(token):
+                hands[int(pitch < MIDDLE_C)].setdefault(index, []).append(pitch)
+        rows = []
+        used = [hand for hand in hands if hands[hand]]  # a hand that never plays has no track
+        for track, hand in enumerate(used):
+            moments = list(hands[hand])
+            for index, following in zip(moments, [*moments[1:], len(tokens)]):
+                length = min(STEP * (following - index), LONGEST_HOLD)
+                rows += [(STEP * index, length, pitch, track) for pitch in hands[hand][index]]
+        return Piece.from_quarters(rows, track_names=tuple(HANDS[h] for h in used), name=name)
+
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """MIDI numbers of a token; it has no duration."""
+        try:
+            return self.pitches(token), 0
+        except TokenError:
+            return [], 0
+
+
+def article_tokens(path: str | Path, cache: bool = False) -> list[str]:
+    """The article's reading loop as printed, kept for comparison with `read_midi`.
+
+    As printed, music21 also writes a pickled copy of what it parsed and takes that the next time;
+    here it always reads the file itself, unless `cache` says otherwise.
+
+    Source: Skúli, "How to Generate Music using a LSTM Neural Network in Keras" (2017), section
+    "Preparing the Data". `midi.flat` is `midi.flatten()` in music21 today; nothing else is changed.
+    It reads the first instrument part only, and counts tie continuations as fresh notes.
+    """
+    from music21 import chord, converter, instrument, note
+
+    notes = []
+    midi = converter.parse(path, forceSource=not cache)
+    parts = instrument.partitionByInstrument(midi)
+    notes_to_parse = parts.parts[0].recurse() if parts else midi.flatten().notes
+    for element in notes_to_parse:
+        if isinstance(element, note.Note):
+            notes.append(str(element.pitch))
+        elif isinstance(element, chord.Chord):
+            notes.append(".".join(str(n) for n in element.normalOrder))
+    return notes

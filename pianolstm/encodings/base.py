@@ -1,0 +1,198 @@
+"""What an encoding is, the registry of all of them, and what they share.
+
+An encoding turns a `Piece` into tokens, strings that a person can read, and back. To add one,
+write four methods and register the class; then it trains, saves, loads and generates:
+
+    @register
+    @dataclass(frozen=True)
+    class MyEncoding(Encoding):
+        name = "mine"
+        def encode(self, piece): ...
+        def decode(self, tokens, name="decoded"): ...
+        def transpose(self, token, semitones): ...
+        def notes_of(self, token): ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import numpy as np
+
+from pianolstm.piece import PITCH_CLASS_NAMES, Piece
+
+BOS, EOS = "<bos>", "<eos>"  # the beginning and the end of a piece
+NOTE_NAME = re.compile(r"([A-G])(##?|--?|bb?|)(\d{1,2}|m1)", re.ASCII)
+TIME = re.compile(r"\d{1,6}(\.\d{1,12}|/\d{1,4})?", re.ASCII)
+RESOLUTION = 12  # ticks a quarter of encodings with rhythm: holds sixteenths and triplet eighths
+
+
+class TokenError(ValueError):
+    """A string that is no token of the encoding."""
+
+
+class PieceError(ValueError):
+    """A piece that an encoding has no tokens for. Says what is in the way and the way out."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Piece ↔ tokens. The fields of a subclass, a frozen dataclass, are its settings.
+
+    The first four methods must be written; of the others, override what does not fit.
+    """
+
+    name: ClassVar[str] = ""  # in the registry and in checkpoints
+    needs_grid: ClassVar[bool] = False  # True: only pieces that `quantise` has put on the grid
+
+    def encode(self, piece: Piece) -> list[str]:
+        """The piece as tokens. Raises PieceError for a piece that cannot be written."""
+        raise NotImplementedError
+
+    def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
+        """Tokens as a piece; what had to be repaired is counted in `Piece.repaired`."""
+        raise NotImplementedError
+
+    def transpose(self, token: str, semitones: int) -> str:
+        """The same token, its notes `semitones` higher."""
+        raise NotImplementedError
+
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """MIDI numbers and ticks that a token stands for; empty or 0 for what it has not."""
+        raise NotImplementedError
+
+    def features(self, tokens: Sequence[str]) -> np.ndarray:
+        """What each token is made of, shape (V, F), float32.
+
+        Unless overridden: a 1 for each of its pitches (128) and one for its duration.
+        """
+        read = [self.notes_of(token) for token in tokens]
+        durations = sorted({ticks for _, ticks in read if ticks})
+        result = np.zeros((len(tokens), 128 + len(durations)), dtype=np.float32)
+        for row, (pitches, ticks) in zip(result, read):
+            row[pitches] = 1.0
+            if ticks:
+                row[128 + durations.index(ticks)] = 1.0
+        return result
+
+    def grammar(self, tokens: Sequence[str]) -> np.ndarray | None:
+        """Which token may follow which, bool (V, V), row by column; None where any may."""
+        return None
+
+    def successors(self) -> dict[str, str]:
+        """Tokens that number something, each with the one that must follow it; often none."""
+        return {}
+
+    def all_tokens(self) -> list[str] | None:
+        """Every token that can ever occur; None where their number has no bound."""
+        return None
+
+    def hidden_counts(self, token: str) -> tuple[int, int]:
+        """How many notes, and how many durations, are lost where the token becomes `<unk>`.
+
+        Each note of a chord counts with a duration of its own; a rest is a duration alone.
+        """
+        pitches, ticks = self.notes_of(token)
+        return len(pitches), max(1, len(pitches)) if ticks else 0
+
+    def to_dict(self) -> dict:
+        """Name and settings, for a checkpoint's header."""
+        return {"encoding": self.name, **asdict(self)}
+
+
+ENCODINGS: dict[str, type[Encoding]] = {}
+
+
+def register(kind: type[Encoding]) -> type[Encoding]:
+    """Make an encoding known to checkpoints and to the command line. Use it as a decorator.
+
+    Raises ValueError for a class without a name or a method, or with the name of another class.
+    """
+    required = ("encode", "decode", "transpose", "notes_of")
+    missing = [method for method in required if method not in vars(kind)]
+    if missing or not kind.name:
+        raise ValueError(f"{kind.__name__} lacks {', '.join(missing) or 'a name'}. See Encoding")
+    known = ENCODINGS.get(kind.name)
+    if known is not None and known.__qualname__ != kind.__qualname__:
+        raise ValueError(f"the name {kind.name!r} is taken by {known.__name__}. Choose another")
+    ENCODINGS[kind.name] = kind
+    return kind
+
+
+# Names and settings that files of the first version hold, until they are rewritten
+_OLD_NAMES = {"ArticleEncoding": "article", "RhythmEncoding": "rhythm",
+              "EventEncoding": "events", "PianoRollEncoding": "rolls"}  # fmt: skip
+_OLD_SETTINGS = ("step", "note_length", "resolution", "metre", "velocity_bins")
+
+
+def encoding_from_dict(header: dict) -> Encoding:
+    """The encoding that `to_dict` described. Raises ValueError for an unknown name or setting."""
+    settings = {key: value for key, value in header.items() if key not in _OLD_SETTINGS}
+    name = settings.pop("encoding", None)
+    name = _OLD_NAMES.get(name, name)
+    if name not in ENCODINGS:
+        raise ValueError(
+            f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
+        )
+    try:
+        return ENCODINGS[name](**settings)
+    except TypeError as error:
+        raise ValueError(f"encoding {name!r}: {error}") from None
+
+
+# ---- names of notes and times
+
+
+def pitch_number(name: str) -> int:
+    """MIDI number of a note name: "C4" is 60, "B-3" or "Bb3" is 58. Raises `TokenError`."""
+    match = NOTE_NAME.fullmatch(name)
+    if match:
+        letter, accidental, octave = match.groups()
+        shift = len(accidental) * (1 if "#" in accidental else -1)
+        number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave.replace("m", "-")) + 1)
+        if 0 <= number <= 127:
+            return number
+    raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
+
+
+def shifted(pitch: int, semitones: int, low: int = 0, high: int = 127) -> int:
+    """A pitch `semitones` higher, moved by an octave where it would leave `low` to `high`."""
+    moved = pitch + semitones
+    return moved + 12 * (moved < low) - 12 * (moved > high)
+
+
+def quarters_text(ticks: int) -> str:
+    """Ticks (`RESOLUTION` a quarter) as people write time: "0.5" for 6, "1/3" for 4."""
+    time = Fraction(ticks, RESOLUTION)
+    exact = time.denominator & (time.denominator - 1) == 0  # a power of two: decimals end
+    return repr(float(time)).removesuffix(".0") if exact else str(time)
+
+
+def ticks_of(text: str) -> int | None:
+    """The inverse of `quarters_text`; None for text that is no time of this resolution."""
+    if not TIME.fullmatch(text) or text.endswith("/0"):
+        return None
+    ticks = Fraction(text) * RESOLUTION
+    return int(ticks) if ticks.denominator == 1 else None
+
+
+def on_grid(piece: Piece) -> np.ndarray:
+    """The notes with times in ticks of 1/`RESOLUTION` quarter.
+
+    Raises PieceError, with the way out, where a note does not stand on them.
+    """
+    notes, tpq = piece.notes.copy(), piece.ticks_per_quarter
+    for field in ("onset", "duration"):
+        scaled = notes[field] * RESOLUTION
+        if (wrong := scaled % tpq != 0).any():
+            place = notes["onset"][wrong][0] / tpq
+            raise PieceError(
+                f"piece {piece.name!r}: {int(wrong.sum())} notes, the first at quarter {place:g}, "
+                f"do not stand on the grid of 1/{RESOLUTION} quarter. Use quantise(piece).piece"
+            )
+        notes[field] = scaled // tpq
+    return notes

@@ -1,0 +1,92 @@
+"""Which pieces train, which help to choose, and which measure in the end.
+
+Pieces with the same top line are settings of one tune. They form a group that is never split, or
+the test would hold tunes that the network has trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pianolstm.piece import Piece
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pieces for training, for choosing (valid) and for the final measurement (test)."""
+
+    train: list[Piece]
+    valid: list[Piece]
+    test: list[Piece]
+
+    def __iter__(self) -> Iterator[list[Piece]]:
+        return iter((self.train, self.valid, self.test))
+
+
+def is_chorale(piece: Piece) -> bool:
+    """True for the four-part Bach chorales of `midi_songs`."""
+    return piece.name.startswith("bach_bwv") and "prelude" not in piece.name
+
+
+def soprano_line(piece: Piece) -> tuple[tuple[int, int], ...]:
+    """The top line of the first track as (ticks since the last onset, interval in semitones).
+
+    A note belongs to it if nothing higher sounds when it starts. Transposition makes no difference.
+    """
+    upper = piece.notes[piece.notes["track"] == 0]
+    rows = zip(upper["onset"].tolist(), (-upper["pitch"].astype(int)).tolist(),
+               upper["duration"].tolist())  # fmt: skip
+    line: list[tuple[int, int]] = []  # onset, pitch
+    end = -1  # of the latest note of the line
+    for onset, lower, duration in sorted(rows):
+        if line and (line[-1][0] == onset or (end > onset and line[-1][1] > -lower)):
+            continue
+        line.append((onset, -lower))
+        end = onset + duration
+    return tuple((b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(line))
+
+
+def split_groups(names: Sequence[str]) -> list[int]:
+    """The part of each group of pieces (0 train, 1 valid, 2 test), by a hash of its name.
+
+    About 80 / 10 / 10. A part that would be empty gets the group of the largest part whose hash
+    comes first. Raises ValueError for fewer than three groups.
+    """
+    if len(names) < len(PARTS):
+        raise ValueError(
+            f"{len(names)} groups of pieces, where pieces with the same top line are one group; "
+            "each of train, valid and test needs one. Use more pieces"
+        )
+    digests = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
+    parts = [max(0, digest % 10 - 7) for digest in digests]
+    for empty in range(len(PARTS)):
+        if empty not in parts:
+            largest = max(range(len(PARTS)), key=parts.count)
+            members = [i for i, part in enumerate(parts) if part == largest]
+            parts[min(members, key=lambda i: digests[i])] = empty
+    return parts
+
+
+def split_pieces(pieces: Sequence[Piece], chorales_only: bool = True) -> Split:
+    """Split pieces by groups (see `split_groups`); only the chorales unless told otherwise.
+
+    A group has the name of its first piece. Raises ValueError for fewer than three groups.
+    """
+    groups: dict[tuple, list[Piece]] = {}
+    for piece in sorted(pieces, key=lambda p: p.name):
+        if not chorales_only or is_chorale(piece):
+            groups.setdefault(soprano_line(piece), []).append(piece)
+    try:
+        numbers = split_groups([group[0].name for group in groups.values()])
+    except ValueError as error:
+        hint = ", or chorales_only=False" if chorales_only else ""
+        raise ValueError(f"{len(pieces)} pieces: {error}{hint}") from None
+    parts: tuple[list[Piece], ...] = ([], [], [])
+    for group, number in zip(groups.values(), numbers):
+        parts[number].extend(group)
+    return Split(*parts)
