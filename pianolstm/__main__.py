@@ -27,7 +27,7 @@ def songs(args: argparse.Namespace) -> None:
 
 def read(args: argparse.Namespace) -> None:
     """turn a folder of MIDI files of any size into a token store for training"""
-    from pianolstm.folder import ReadConfig, build_store
+    from pianolstm.store import ReadConfig, build_store
 
     config = ReadConfig(
         _encoding(args), tuple(args.grid), args.instruments, args.performances, args.audit
@@ -61,8 +61,9 @@ def _encoding(args: argparse.Namespace):
 
 def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
     from pianolstm.dataset import Dataset, prepare
-    from pianolstm.folder import is_store, read_folder
+    from pianolstm.folder import read_folder
     from pianolstm.grid import quantise
+    from pianolstm.store import is_store
 
     if is_store(args.songs):
         ignored = {

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from pianolstm.encodings import Encoding, encoding_from_dict
-from pianolstm.folder import FORMAT, StoreError
 from pianolstm.piece import Piece
 from pianolstm.split import PARTS, Split, split_pieces
+from pianolstm.store import FORMAT, StoreError
 from pianolstm.vocabulary import ALL_KEYS, Vocabulary
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it

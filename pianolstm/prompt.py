@@ -8,7 +8,7 @@ import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.encodings import BOS, ArticleEncoding, Encoding, RhythmEncoding
-from pianolstm.encodings.events import BARS, number_bars, opening, sounding_key
+from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece

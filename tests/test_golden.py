@@ -23,10 +23,11 @@ from pianolstm.encodings import (
     RhythmEncoding,
 )
 from pianolstm.evaluation import nll
-from pianolstm.folder import ReadConfig, build_store, read_folder
+from pianolstm.folder import read_folder
 from pianolstm.generation import generate
 from pianolstm.grid import quantise
 from pianolstm.midi import write_midi
+from pianolstm.store import ReadConfig, build_store
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).with_name("golden.json")

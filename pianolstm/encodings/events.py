@@ -22,10 +22,8 @@ Positions in the bar follow REMI (Huang and Yang 2020, "Pop Music Transformer", 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -36,25 +34,24 @@ from pianolstm.encodings.base import (
     Encoding,
     PieceError,
     on_grid,
-    quarters_text,
     register,
     shifted,
 )
-from pianolstm.hands import two_hands
-from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, VELOCITY, Piece, key_name, key_sharps
-
-MORE = "more"
-LONGEST = 4 * RESOLUTION  # ticks in one token
-BARS = 64  # the last bar number; all later bars carry it, too
-TRACKS = 64
-METRES = tuple((beats, unit) for unit in (2, 4, 8, 16) for beats in range(1, 25))
-MODES = ("major", "minor")
-COMMON = (4, 4)  # stands for a metre that has no token
-
-
-def bar_ticks(beats: int, unit: int) -> int:
-    """Length of a bar."""
-    return max(1, RESOLUTION * 4 * beats // unit)
+from pianolstm.encodings.event_reader import EventReader
+from pianolstm.encodings.event_tokens import (
+    BARS,
+    COMMON,
+    METRES,
+    MODES,
+    TRACKS,
+    bar_ticks,
+    home_shift,
+    key_token,
+    number_bars,
+    time_tokens,
+    token_values,
+)
+from pianolstm.piece import PITCH_CLASS_NAMES, Piece, key_sharps
 
 
 @register
@@ -155,9 +152,9 @@ class EventEncoding(Encoding):
         * a bar is the next one, whatever its number; with `countdown`, bars still announced at the
           end count;
         * the first key holds, and the first distance from home; of two metres the last holds;
-        * the last chord is where it is, wherever it was announced.
+        * the last chord is where it is, wherever it was announced: each wrong `left:n` counts.
         """
-        reader = _Reader(self)
+        reader = EventReader(self)
         for index, token in enumerate(tokens):
             if token == EOS:
                 reader.repaired["tokens after the end"] += len(tokens) - index - 1
@@ -174,12 +171,16 @@ class EventEncoding(Encoding):
 
     def value(self, token: str) -> tuple[str, int] | None:
         """(kind, number) of a token, times in ticks; None for what is no token of ours."""
-        return _values(self).get(token)
+        return self._values.get(token)
 
     @property
-    def pitch_range(self) -> tuple[int, int]:
-        """The lowest and the highest that can be written; home lies −6 to 5 semitones away."""
-        return (-5, 133) if self.home else (0, 127)
+    def _values(self) -> dict[str, tuple[str, int]]:
+        return token_values(self.pitch_range, self.home, self.tracks, self.approach)
+
+    @property
+    def pitch_range(self) -> range:
+        """The pitches that can be written; home lies −6 to 5 semitones away."""
+        return range(-5, 134) if self.home else range(128)
 
     def transpose(self, token: str, semitones: int) -> str:
         """The same token; a pitch or a key comes back `semitones` higher.
@@ -188,7 +189,8 @@ class EventEncoding(Encoding):
         """
         kind, number = self.value(token) or (None, 0)
         if kind == "pitch" and semitones:
-            return f"pitch:{shifted(number, semitones, *self.pitch_range)}"
+            low, high = self.pitch_range[0], self.pitch_range[-1]
+            return f"pitch:{shifted(number, semitones, low, high)}"
         if kind in MODES:
             return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
         return token
@@ -200,7 +202,7 @@ class EventEncoding(Encoding):
 
     def all_tokens(self) -> list[str]:
         """Every token there is: for such a vocabulary no note is unknown."""
-        return [BOS, EOS, *_values(self)]
+        return [BOS, EOS, *self._values]
 
     def successors(self) -> dict[str, str]:
         """Bar lines, each with the token that must follow it as the next bar line.
@@ -225,212 +227,3 @@ class EventEncoding(Encoding):
             elif kind in ("at", "for"):
                 row[23 + number % RESOLUTION] = 1.0
         return result
-
-
-@lru_cache(maxsize=64)
-def _values(encoding: EventEncoding) -> dict[str, tuple[str, int]]:
-    """Every token of an encoding but `<bos>` and `<eos>` → (kind, number)."""
-    low, high = encoding.pitch_range
-    values = {MORE: (MORE, 0)}
-    values |= {f"pitch:{p}": ("pitch", p) for p in range(low, high + 1)}
-    values |= {f"for:{quarters_text(t)}": ("for", t) for t in range(1, LONGEST + 1)}
-    values |= {f"at:{quarters_text(t)}": ("at", t) for t in range(LONGEST)}
-    values |= {f"bar:{n}": ("bar", n) for n in range(1, BARS + 1)}
-    values |= {f"metre:{b}/{u}": ("metre", i) for i, (b, u) in enumerate(METRES)}
-    for mode in MODES:
-        values |= {f"{mode}:{tonic}": (mode, i) for i, tonic in enumerate(PITCH_CLASS_NAMES)}
-    if encoding.home:
-        values |= {f"home:{n}": ("home", n) for n in range(-6, 6)}
-    if encoding.tracks:
-        values |= {f"track:{t}": ("track", t) for t in range(TRACKS)}
-        values |= {f"program:{p}": ("program", p) for p in range(128)}
-    if encoding.approach:
-        values |= {f"left:{n}": ("left", n) for n in range(encoding.approach + 1)}
-    return values
-
-
-def time_tokens(kind: str, ticks: int) -> list[str]:
-    """A time as tokens: `more` for each four quarters, then what is left.
-
-    A place in the bar ("at") may be 0; a duration ("for") is at least one tick.
-    """
-    more, rest = divmod(ticks, LONGEST)
-    if kind == "for" and rest == 0:
-        more, rest = more - 1, LONGEST
-    return [MORE] * more + [f"{kind}:{quarters_text(rest)}"]
-
-
-def number_bars(tokens: list[str], number: int) -> None:
-    """Number the bar lines down from `number`, in place: the last of so many is `bar:1`.
-
-    The beginning of a longer piece is told how long it is to become by a larger number.
-    """
-    for i, token in enumerate(tokens):
-        if token.startswith("bar:"):
-            tokens[i] = f"bar:{min(max(number, 1), BARS)}"
-            number -= 1
-
-
-def opening(tokens: Sequence[str], bars: int | None = None) -> list[str]:
-    """What `encode` gave for some bars, as the beginning of a longer piece: without its end.
-
-    With `bars`, the length of the longer piece, its bar lines are counted down from there.
-    """
-    result = [token for token in tokens if token != EOS and not token.startswith("left:")]
-    if bars is not None:
-        number_bars(result, bars)
-    return result
-
-
-def home_shift(key: str) -> int:
-    """Semitones from C major or A minor up to a key, −6 to 5: 2 for "D major" and "B minor"."""
-    sharps, _ = key_sharps(key)
-    return (7 * sharps + 6) % 12 - 6
-
-
-def key_token(sharps: int, minor: bool) -> str:
-    """A key signature as a token: (1, False) is "major:G"."""
-    tonic = (7 * sharps + 9 * minor) % 12
-    return f"{MODES[minor]}:{PITCH_CLASS_NAMES[tonic]}"
-
-
-def sounding_key(tonic: int, minor: bool) -> str:
-    """The name of a key by its tonic's pitch class, with as few sharps or flats as there are."""
-    return key_name((7 * (tonic - 9 * minor) + 5) % 12 - 5, minor)
-
-
-def program_names(programs: Sequence[int]) -> tuple[str, ...]:
-    """General MIDI's names of programs, numbered where one comes twice."""
-    from pretty_midi import program_to_instrument_name
-
-    names = [program_to_instrument_name(program) for program in programs]
-    result = []
-    for place, name in enumerate(names):
-        number = names[: place + 1].count(name)
-        result.append(f"{name} {number}" if names.count(name) > 1 else name)
-    return tuple(result)
-
-
-class _Reader:
-    """What `EventEncoding.decode` knows while it reads: one method for each kind of token."""
-
-    def __init__(self, encoding: EventEncoding) -> None:
-        self.encoding = encoding
-        self.repaired: Counter[str] = Counter()  # by kind of token
-        self.notes: list[list[int]] = []  # onset, duration, pitch, velocity, program, track
-        self.metres: dict[int, tuple[int, int]] = {}  # tick → beats and beat unit
-        self.bar: tuple[int, int] | None = None  # start and end of the current bar
-        self.number = 0  # of the current bar
-        self.time = self.more = self.track = 0
-        self.end: tuple[int, int] | None = None  # the last chord comes after one, until the other
-        self.programs = [0] * TRACKS
-        self.key: tuple[int, bool] | None = None  # tonic as written, minor
-        self.home: int | None = None  # semitones that all sounds above what is written
-        self.pitch: int | None = None  # waits for its duration
-
-    def read(self, token: str) -> None:
-        found = self.encoding.value(token)
-        if found is None:
-            self.repaired["unreadable tokens"] += 1
-            return
-        kind, number = found
-        if kind == MORE:
-            self.more += 1
-            return
-        if kind in ("at", "for"):
-            number += self.more * LONGEST
-        else:
-            self.repaired[MORE] += self.more
-        self.more = 0
-        if kind != "for" and self.pitch is not None:
-            self.repaired["pitch"] += 1
-            self.pitch = None
-        if kind in MODES:
-            self.read_key(number, kind == "minor")
-        else:
-            getattr(self, f"read_{kind}")(number)
-
-    def read_metre(self, number: int) -> None:
-        start = self.bar[1] if self.bar else 0
-        self.repaired["metre"] += start in self.metres
-        self.metres[start] = METRES[number]
-
-    def read_bar(self, number: int) -> None:
-        start = self.bar[1] if self.bar else 0
-        metre = [metre for tick, metre in self.metres.items() if tick <= start][-1:]
-        self.bar = (start, start + bar_ticks(*(metre[0] if metre else COMMON)))
-        last, self.number, self.time = self.number, number, start
-        expected = {min(last + 1, BARS)}
-        if self.encoding.countdown:  # BARS stands for more than that, too
-            expected = {last - 1, BARS if last == BARS else last - 1} if last else {number}
-        self.repaired["bar"] += number not in expected
-
-    def read_key(self, tonic: int, minor: bool) -> None:
-        self.repaired["key"] += self.key not in (None, (tonic, minor))
-        self.key = self.key or (tonic, minor)
-
-    def read_home(self, semitones: int) -> None:
-        self.repaired["home"] += self.home not in (None, semitones)
-        self.home = semitones if self.home is None else self.home
-
-    def read_at(self, number: int) -> None:
-        if self.bar is None:
-            self.read_bar(1)  # whichever: the number of a first bar is as good as any
-            self.repaired["at"] += 1
-        start, end = self.bar
-        self.repaired["at"] += start + number >= end or start + number < self.time
-        if start + number < end:
-            self.time = start + number
-
-    def read_left(self, number: int) -> None:
-        until = self.time + number * RESOLUTION
-        after = until - RESOLUTION if number else until - 1
-        if self.end:
-            both = max(after, self.end[0]), min(until, self.end[1])
-            self.repaired["left"] += both[0] >= both[1]
-            after, until = both if both[0] < both[1] else (after, until)
-        self.end = after, until
-
-    def read_track(self, number: int) -> None:
-        self.track = number
-
-    def read_program(self, number: int) -> None:
-        self.programs[self.track] = number
-
-    def read_pitch(self, number: int) -> None:
-        self.pitch = number
-
-    def read_for(self, number: int) -> None:
-        self.repaired["for"] += self.pitch is None
-        if self.pitch is not None:
-            self.repaired["bar"] += self.bar is None
-            program = self.programs[self.track]
-            self.notes.append([self.time, number, self.pitch, VELOCITY, program, self.track])
-            self.pitch = None
-
-    def piece(self, name: str) -> Piece:
-        last = max((note[0] for note in self.notes), default=0)
-        self.repaired["left"] += bool(self.end) and not self.end[0] < last <= self.end[1]
-        self.repaired["bar"] += max(0, self.number - 1) if self.encoding.countdown else 0
-        self.repaired["pitch"] += self.pitch is not None
-        self.repaired[MORE] += self.more
-        home = self.home or 0
-        for note in self.notes:
-            note[2] += home
-        notes = [note for note in self.notes if 0 <= note[2] <= 127]
-        self.repaired["pitch"] += len(self.notes) - len(notes)
-        fields = {"key": sounding_key(self.key[0] + home, self.key[1]) if self.key else None}
-        if self.metres:
-            fields["time_signatures"] = tuple((t, *metre) for t, metre in self.metres.items())
-        if not self.encoding.tracks:
-            rows = (note[:4] for note in notes)
-            return two_hands(rows, RESOLUTION, name, self.repaired, **fields)
-        used = max((note[5] for note in notes), default=-1) + 1
-        return Piece(
-            np.array([tuple(note) for note in notes], dtype=NOTE_DTYPE),
-            RESOLUTION,
-            track_names=program_names(self.programs[:used]),
-            name=name,
-            repaired=dict(+self.repaired),
-            **fields,
-        )

@@ -1,0 +1,105 @@
+"""The alphabet of `EventEncoding`: its tokens, and what they say about times, bars and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pianolstm.encodings.base import EOS, RESOLUTION, quarters_text
+from pianolstm.piece import PITCH_CLASS_NAMES, key_name, key_sharps
+
+MORE = "more"  # four quarters, in front of a time
+LONGEST = 4 * RESOLUTION  # ticks in one token
+BARS = 64  # the last bar number; all later bars carry it, too
+TRACKS = 64
+METRES = tuple((beats, unit) for unit in (2, 4, 8, 16) for beats in range(1, 25))
+COMMON = (4, 4)  # stands for a metre that has no token
+MODES = ("major", "minor")
+
+
+@lru_cache(maxsize=64)
+def token_values(pitches: range, home: bool, tracks: bool, approach: int) -> dict:
+    """Every token but `<bos>` and `<eos>` → (kind, number); times in ticks."""
+    values = {MORE: (MORE, 0)}
+    values |= {f"pitch:{p}": ("pitch", p) for p in pitches}
+    values |= {f"for:{quarters_text(t)}": ("for", t) for t in range(1, LONGEST + 1)}
+    values |= {f"at:{quarters_text(t)}": ("at", t) for t in range(LONGEST)}
+    values |= {f"bar:{n}": ("bar", n) for n in range(1, BARS + 1)}
+    values |= {f"metre:{b}/{u}": ("metre", i) for i, (b, u) in enumerate(METRES)}
+    for mode in MODES:
+        values |= {f"{mode}:{tonic}": (mode, i) for i, tonic in enumerate(PITCH_CLASS_NAMES)}
+    if home:
+        values |= {f"home:{n}": ("home", n) for n in range(-6, 6)}
+    if tracks:
+        values |= {f"track:{t}": ("track", t) for t in range(TRACKS)}
+        values |= {f"program:{p}": ("program", p) for p in range(128)}
+    if approach:
+        values |= {f"left:{n}": ("left", n) for n in range(approach + 1)}
+    return values
+
+
+def bar_ticks(beats: int, unit: int) -> int:
+    """Length of a bar."""
+    return max(1, RESOLUTION * 4 * beats // unit)
+
+
+def time_tokens(kind: str, ticks: int) -> list[str]:
+    """A time as tokens: `more` for each four quarters, then what is left.
+
+    A place in the bar ("at") may be 0; a duration ("for") is at least one tick.
+    """
+    more, rest = divmod(ticks, LONGEST)
+    if kind == "for" and rest == 0:
+        more, rest = more - 1, LONGEST
+    return [MORE] * more + [f"{kind}:{quarters_text(rest)}"]
+
+
+def number_bars(tokens: list[str], number: int) -> None:
+    """Number the bar lines down from `number`, in place: the last of so many is `bar:1`.
+
+    The beginning of a longer piece is told how long it is to become by a larger number.
+    """
+    for i, token in enumerate(tokens):
+        if token.startswith("bar:"):
+            tokens[i] = f"bar:{min(max(number, 1), BARS)}"
+            number -= 1
+
+
+def opening(tokens: Sequence[str], bars: int | None = None) -> list[str]:
+    """What `encode` gave for some bars, as the beginning of a longer piece: without its end.
+
+    With `bars`, the length of the longer piece, its bar lines are counted down from there.
+    """
+    result = [token for token in tokens if token != EOS and not token.startswith("left:")]
+    if bars is not None:
+        number_bars(result, bars)
+    return result
+
+
+def home_shift(key: str) -> int:
+    """Semitones from C major or A minor up to a key, −6 to 5: 2 for "D major" and "B minor"."""
+    sharps, _ = key_sharps(key)
+    return (7 * sharps + 6) % 12 - 6
+
+
+def key_token(sharps: int, minor: bool) -> str:
+    """A key signature as a token: (1, False) is "major:G"."""
+    tonic = (7 * sharps + 9 * minor) % 12
+    return f"{MODES[minor]}:{PITCH_CLASS_NAMES[tonic]}"
+
+
+def sounding_key(tonic: int, minor: bool) -> str:
+    """The name of a key by its tonic's pitch class, with as few sharps or flats as there are."""
+    return key_name((7 * (tonic - 9 * minor) + 5) % 12 - 5, minor)
+
+
+def program_names(programs: Sequence[int]) -> tuple[str, ...]:
+    """General MIDI's names of programs, numbered where one comes twice."""
+    from pretty_midi import program_to_instrument_name
+
+    names = [program_to_instrument_name(program) for program in programs]
+    result = []
+    for place, name in enumerate(names):
+        number = names[: place + 1].count(name)
+        result.append(f"{name} {number}" if names.count(name) > 1 else name)
+    return tuple(result)
