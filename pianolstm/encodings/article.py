@@ -73,6 +73,10 @@ class ArticleEncoding(Encoding):
         ends = [*starts[1:], len(piece)]
         return [_token(pitches[a:b], self.voicing) for a, b in zip(starts, ends)]
 
+    def token(self, pitches: Sequence[int]) -> str:
+        """The token of pitches (MIDI numbers) that start together."""
+        return _token(bytes(pitches), self.voicing)
+
     def transpose(self, token: str, semitones: int) -> str:
         """The token of the same notes `semitones` higher; `<unk>` stays what it is.
 
@@ -84,7 +88,7 @@ class ArticleEncoding(Encoding):
             return token
         if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
             return _chord(pitches)
-        return _token(bytes(pitches), self.voicing)
+        return self.token(pitches)
 
     def pitches(self, token: str) -> list[int]:
         """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.
