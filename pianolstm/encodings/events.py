@@ -48,10 +48,13 @@ from pianolstm.encodings.event_tokens import (
     home_shift,
     key_token,
     number_bars,
+    program_names,
+    sounding_key,
     time_tokens,
     token_values,
 )
-from pianolstm.piece import PITCH_CLASS_NAMES, Piece, key_sharps
+from pianolstm.hands import two_hands
+from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, VELOCITY, Piece, key_sharps
 
 
 @register
@@ -140,32 +143,49 @@ class EventEncoding(Encoding):
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """Tokens as a piece; whatever the tokens are, there is one.
 
-        What makes no sense is passed over or repaired by these rules, and counted in the piece's
-        `repaired` under the kind of token ("pitch", "at", "bar" …):
-
-        * a token of another encoding, or out of its range, is passed over ("unreadable tokens");
-        * `<bos>` is passed over inside of a piece, and so is all that follows `<eos>`;
-        * a pitch without a duration, a duration without a pitch, and `more` in front of anything
-          but a time are passed over; so is a pitch that the way home moves out of 0 to 127;
-        * a place beyond the end of its bar is passed over; places may go back within a bar;
-        * a note before the first place stands at the beginning of its bar, or of the piece;
-        * a bar is the next one, whatever its number; with `countdown`, bars still announced at the
-          end count;
-        * the first key holds, and the first distance from home; of two metres the last holds;
-        * the last chord is where it is, wherever it was announced: each wrong `left:n` counts.
+        What makes no sense is counted in the piece's `repaired`: see `EventReader` for the rules
+        of each kind of token. Tokens of another encoding and a beginning in the middle are passed
+        over, and so is all that follows `<eos>`.
         """
-        reader = EventReader(self)
-        for index, token in enumerate(tokens):
-            if token == EOS:
-                reader.repaired["tokens after the end"] += len(tokens) - index - 1
-                break
-            if token != BOS:
-                reader.read(token)
-            elif index:
-                reader.repaired["beginnings in the middle"] += 1
-        else:
-            reader.repaired["no end"] += 1
-        return reader.piece(name)
+        reader = EventReader()
+        tokens = list(tokens)
+        end = tokens.index(EOS) if EOS in tokens else len(tokens)
+        for token in tokens[int(tokens[:1] == [BOS]) : end]:
+            if found := self.value(token):
+                reader.read(*found)
+            else:
+                reader.repaired["unreadable tokens"] += 1
+        reader.end()
+        reader.repaired["no end"] += end == len(tokens)
+        reader.repaired["tokens after the end"] += max(0, len(tokens) - end - 1)
+        return self._piece(reader, name)
+
+    def _piece(self, reader: EventReader, name: str) -> Piece:
+        (home,) = reader.first.get("home", (0,))
+        rows = [
+            (onset, length, pitch + home, VELOCITY, program, track)
+            for onset, length, pitch, program, track in reader.notes
+            if 0 <= pitch + home <= 127
+        ]
+        reader.repaired["pitch"] += len(reader.notes) - len(rows)
+        fields = {}
+        if "key" in reader.first:
+            tonic, mode = reader.first["key"]
+            fields["key"] = sounding_key(tonic + home, mode == "minor")
+        if reader.metres:
+            fields["time_signatures"] = tuple((t, *m) for t, m in reader.metres.items())
+        if not self.tracks:
+            return two_hands([r[:4] for r in rows], RESOLUTION, name, reader.repaired, **fields)
+        tracks = range(max((row[5] for row in rows), default=-1) + 1)
+        programs = [reader.programs.get(track, 0) for track in tracks]
+        return Piece(
+            np.array(rows, dtype=NOTE_DTYPE),
+            RESOLUTION,
+            track_names=program_names(programs),
+            name=name,
+            repaired=dict(+reader.repaired),
+            **fields,
+        )
 
     # ---- the rest of the interface
 
