@@ -5,7 +5,6 @@ From here on everything is ids; nothing below knows what a note is.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ import torch
 from pianolstm.encodings import Encoding, encoding_from_dict
 from pianolstm.piece import Piece
 from pianolstm.split import PARTS, Split, split_pieces
-from pianolstm.store import FORMAT, StoreError
-from pianolstm.vocabulary import ALL_KEYS, Vocabulary
+from pianolstm.store import open_store
+from pianolstm.vocabulary import ALL_KEYS, UNK_ID, Vocabulary
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it
 OWN_KEY = ALL_KEYS.index(0)
@@ -29,22 +28,27 @@ OWN_KEY = ALL_KEYS.index(0)
 class Transposed(Sequence):
     """The ids of one piece in every key of `ALL_KEYS`; each made when asked for."""
 
-    ids: np.ndarray  # (T,)
-    table: np.ndarray  # (12, V), see `Vocabulary.transpositions`
+    numbers: np.ndarray  # (T,) of the piece's tokens
+    table: np.ndarray  # (12, numbers) → ids, see `Dataset.table`
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, key: int) -> np.ndarray:
-        return self.table[key][self.ids]
+        return self.table[key][self.numbers]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pieces as ids, ready for training and measuring."""
+    """Pieces as ids, ready for training and measuring.
+
+    `ids` are numbers of `tokens`. Those are the vocabulary's, or, where it does not hold all, every
+    token of the pieces: one that is unknown in its own key may be known in another.
+    """
 
     encoding: Encoding
     vocabulary: Vocabulary
+    tokens: Sequence[str]
     ids: np.ndarray  # (tokens,) of all pieces one after another, in their own keys
     offsets: np.ndarray  # (pieces + 1,) where each piece begins
     parts: np.ndarray  # (pieces,) 0 train, 1 valid, 2 test
@@ -60,14 +64,14 @@ class Dataset:
         train: Sequence[np.ndarray],
         valid: Sequence[np.ndarray],
         test: Sequence[np.ndarray] = (),
-        split: Split | None = None,
+        **fields,
     ) -> Dataset:
         """A dataset of pieces that are ids already, each of shape (T,) and in its own key."""
-        pieces = [*train, *valid, *test]
-        sizes = [len(part) for part in (train, valid, test)]
+        pieces, sizes = [*train, *valid, *test], [len(train), len(valid), len(test)]
         ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int64)
-        offsets = np.cumsum([0, *map(len, pieces)])
-        return cls(encoding, vocabulary, ids, offsets, np.repeat(range(3), sizes), split=split)
+        fields = {"tokens": vocabulary.tokens} | fields
+        return cls(encoding, vocabulary, ids=ids, offsets=np.cumsum([0, *map(len, pieces)]),
+                   parts=np.repeat(range(3), sizes), **fields)  # fmt: skip
 
     @classmethod
     def load(cls, folder: str | Path) -> Dataset:
@@ -75,34 +79,25 @@ class Dataset:
 
         Raises StoreError, with what is wrong, for a folder that is not a whole store.
         """
-        folder = Path(folder)
-        try:
-            header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-            ids = np.load(folder / "ids.npy", mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{folder}: no whole token store ({error}). Make one with "
-                "`python -m pianolstm read FOLDER --out DATA`"
-            ) from error
-        if header.get("format") != FORMAT:
-            found = header.get("format")
-            raise StoreError(f"{folder}: a store of format {found}; this version reads {FORMAT}")
-        offsets = np.cumsum([0, *header["lengths"]])
-        if offsets[-1] != len(ids):
-            raise StoreError(
-                f"{folder}: store.json speaks of {offsets[-1]:,} tokens, ids.npy holds "
-                f"{len(ids):,}. Make the store again"
-            )
-        encoding = encoding_from_dict(header["read"]["encoding"])
-        return cls(encoding, Vocabulary(header["vocabulary"]), ids, offsets,
-                   np.array(header["parts"]), header["names"], report=header["report"])  # fmt: skip
+        header, ids = open_store(folder)
+        vocabulary = Vocabulary(header["vocabulary"])
+        return cls(
+            encoding_from_dict(header["read"]["encoding"]),
+            vocabulary,
+            vocabulary.tokens,
+            ids,
+            np.cumsum([0, *header["lengths"]]),
+            np.array(header["parts"]),
+            header["names"],
+            report=header["report"],
+        )
 
     def __len__(self) -> int:
         return len(self.parts)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The ids of a piece, shape (T,), in its own key."""
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+        return self.table[OWN_KEY][self._numbers(index)]
 
     def __repr__(self) -> str:
         return (
@@ -110,35 +105,43 @@ class Dataset:
             f"vocabulary of {len(self.vocabulary):,})"
         )
 
-    def part(self, name: str) -> list[np.ndarray]:
-        """The pieces of "train", "valid" or "test", each as ids (T,) in its own key."""
-        return [self[i] for i in np.flatnonzero(self.parts == PARTS.index(name))]
+    def _numbers(self, index: int) -> np.ndarray:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     @cached_property
-    def train_own_key(self) -> list[np.ndarray]:
-        """Training pieces in their own keys."""
-        return self.part("train")
+    def table(self) -> np.ndarray:
+        """The id of every one of `tokens` in each key of `ALL_KEYS`, shape (12, tokens)."""
+        ids, move = self.vocabulary.ids, self.encoding.transpose
+        rows = [[ids.get(move(t, s), UNK_ID) for t in self.tokens] for s in ALL_KEYS]
+        return np.array(rows, dtype=np.int64)
 
-    @cached_property
-    def valid(self) -> list[np.ndarray]:
-        """Pieces to choose by."""
-        return self.part("valid")
-
-    @cached_property
-    def test(self) -> list[np.ndarray]:
-        """Pieces for the final measurement."""
-        return self.part("test")
+    def _places(self, part: str) -> list[int]:
+        return np.flatnonzero(self.parts == PARTS.index(part)).tolist()
 
     @cached_property
     def train(self) -> list[Transposed]:
         """Training pieces in every key: [piece][key] → ids (T,)."""
-        table = self.vocabulary.transpositions(self.encoding)
-        return [Transposed(ids, table) for ids in self.train_own_key]
+        return [Transposed(self._numbers(i), self.table) for i in self._places("train")]
+
+    @cached_property
+    def train_own_key(self) -> list[np.ndarray]:
+        """Training pieces in their own keys, each as ids (T,)."""
+        return [self[i] for i in self._places("train")]
 
     @property
     def train_all_keys(self) -> list[np.ndarray]:
         """Training pieces in all twelve keys, one after another."""
         return [ids for versions in self.train for ids in versions]
+
+    @cached_property
+    def valid(self) -> list[np.ndarray]:
+        """Pieces to choose by, each as ids (T,)."""
+        return [self[i] for i in self._places("valid")]
+
+    @cached_property
+    def test(self) -> list[np.ndarray]:
+        """Pieces for the final measurement, each as ids (T,)."""
+        return [self[i] for i in self._places("test")]
 
 
 def prepare(
@@ -155,11 +158,13 @@ def prepare(
     """
     split = split_pieces(pieces, chorales_only)
     train, valid, test = ([encoding.encode(piece) for piece in part] for part in split)
+    counts = Counter(token for tokens in train for token in tokens)
     if vocabulary is None:
-        counts = Counter(token for tokens in train for token in tokens)
         vocabulary = Vocabulary.for_training(encoding, counts, at_least)
-    parts = ([vocabulary.encode(tokens) for tokens in part] for part in (train, valid, test))
-    return Dataset.from_ids(encoding, vocabulary, *parts, split=split)
+    held_out = {token for tokens in (*valid, *test) for token in tokens}
+    everything = Vocabulary({*counts, *held_out, *vocabulary.tokens})
+    parts = ([everything.encode(tokens) for tokens in part] for part in (train, valid, test))
+    return Dataset.from_ids(encoding, vocabulary, *parts, tokens=everything.tokens, split=split)
 
 
 def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:

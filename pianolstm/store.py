@@ -119,6 +119,28 @@ def is_store(folder: str | Path) -> bool:
     return (Path(folder) / "store.json").exists()
 
 
+def open_store(folder: str | Path) -> tuple[dict, np.ndarray]:
+    """Header and memory-mapped ids of a store. Raises StoreError where it is not whole."""
+    folder = Path(folder)
+    try:
+        header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        ids = np.load(folder / "ids.npy", mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{folder}: no whole token store ({error}). Make one with "
+            "`python -m pianolstm read FOLDER --out DATA`"
+        ) from error
+    if header.get("format") != FORMAT:
+        found = header.get("format")
+        raise StoreError(f"{folder}: a store of format {found}; this version reads {FORMAT}")
+    if sum(header["lengths"]) != len(ids):
+        raise StoreError(
+            f"{folder}: store.json speaks of {sum(header['lengths']):,} tokens, ids.npy holds "
+            f"{len(ids):,}. Make the store again"
+        )
+    return header, ids
+
+
 def build_store(
     folder: str | Path,
     out: str | Path,

@@ -89,12 +89,6 @@ class Vocabulary:
         """Ids → tokens."""
         return [self.tokens[int(i)] for i in ids]
 
-    def transpositions(self, encoding: Encoding) -> np.ndarray:
-        """The id of every token in each key of `ALL_KEYS`, shape (12, V)."""
-        move = encoding.transpose
-        rows = [[self.ids.get(move(t, s), UNK_ID) for t in self.tokens] for s in ALL_KEYS]
-        return np.array(rows, dtype=np.int64)
-
 
 class NearestKnown:
     """Finds the token of a vocabulary that is nearest to one that it does not hold.
