@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pianolstm.checkpoint import shipped
+from pianolstm.checkpoint import load_pretrained
 from pianolstm.display import TRACK_COLOURS, piano_roll, score
 from pianolstm.generation import generate, probabilities
 from pianolstm.piece import Piece
@@ -92,7 +92,7 @@ def mapping() -> Figure:
 
 def generated_piece() -> Piece:
     """The piece shown in README and images: shipped checkpoint, fixed prompt and seed."""
-    composer = shipped("voicing")
+    composer = load_pretrained("voicing")
     prompt = composer.vocabulary.encode([OPENING], strict=True)
     (new,) = generate(composer.model, [prompt], TOKENS, [SEED], top_p=TOP_P)
     tokens = composer.vocabulary.decode([*prompt, *new])

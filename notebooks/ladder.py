@@ -27,7 +27,7 @@ from pianolstm.dataset import Dataset, prepare, windows
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.folder import read_folder
-from pianolstm.model import ModelConfig, NoteLSTM, RecurrentNetwork, pick_device
+from pianolstm.networks import NetworkConfig, NoteLSTM, RecurrentNetwork, pick_device
 from pianolstm.training import (
     TrainConfig,
     article_config,
@@ -94,7 +94,7 @@ class Rung(RecurrentNetwork):
         E = hidden[-1]
         network = "note" if setup.every_step else "article"  # how it is trained and measured
         dropout = 0.5 if setup.sized else 0.3
-        config = ModelConfig(network, vocabulary_size, hidden, dropout)
+        config = NetworkConfig(network, vocabulary_size, hidden, dropout)
         super().__init__(config, input_size=E if setup.embedding else 1)
         self.setup = setup
         if setup.embedding:

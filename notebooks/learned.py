@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pianolstm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, shipped
+from pianolstm.checkpoint import Checkpoint, load_checkpoint, load_pretrained, save_checkpoint
 from pianolstm.dataset import Dataset, prepare, windows
 from pianolstm.evaluation import longest_copied_runs, repetition
 from pianolstm.folder import read_folder
@@ -145,7 +145,7 @@ def main() -> None:
         print(save_checkpoint(args.out, checkpoint, dtype=torch.float16))
         return
     for name in args.networks:
-        checkpoint = load_checkpoint(name) if Path(name).suffix else shipped(name)
+        checkpoint = load_checkpoint(name) if Path(name).suffix else load_pretrained(name)
         data = prepare(pieces, checkpoint.encoding, checkpoint.vocabulary)
         for line in measure(Path(name).stem, checkpoint, data):
             print(line, flush=True)

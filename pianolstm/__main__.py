@@ -107,55 +107,51 @@ def _dataset(args: argparse.Namespace, encoding, vocabulary=None):
 
 def train(args: argparse.Namespace) -> None:
     """train a network and write its checkpoints"""
-    from pianolstm.model import ModelConfig
+    from pianolstm.networks import NETWORKS
 
     encoding = _encoding(args)
     data = _dataset(args, encoding)
-    shared = args.network != "article" and (args.voicing or args.encoding != "article")
-    _, entry = _fit(args, data, ModelConfig(args.network, len(data.vocabulary), shared=shared))
+    streams = NETWORKS[args.network].build.reads == "streams"
+    _, entry = _fit(args, data, shared=streams and (args.voicing or args.encoding != "article"))
     _log(args.log, entry)
 
 
-def _fit(args: argparse.Namespace, data, model):
+def _fit(args: argparse.Namespace, data, shared: bool):
     """Train on `data` as the options say, print the result, log and export it if asked."""
     import torch
 
-    from pianolstm.checkpoint import load_checkpoint, save_checkpoint
+    from pianolstm.checkpoint import load_checkpoint, save_checkpoint, train_config
     from pianolstm.distributed import process_group, rank
-    from pianolstm.model import ArticleLSTM
-    from pianolstm.training import TrainConfig, article_config
+    from pianolstm.networks import NETWORKS, network_config
     from pianolstm.training import train as run
 
-    note_only = [f"--{name}" for name in ("shared", "grammar")
-                 if args.network == "article" and getattr(args, name) is not None]  # fmt: skip
-    if note_only:
-        raise ValueError(f"{', '.join(note_only)} means nothing to --network article. Leave it out")
-    rmsprop = args.optimizer == "rmsprop" or (args.network == "article" and not args.optimizer)
-    if rmsprop and args.weight_decay:
+    network = args.network or "note"
+    config = train_config(network)
+    ignored = [*NETWORKS[network].build.ignores]
+    ignored += ["warmup", "final_rate"] if config.constant_rate else []
+    useless = [name for name in ignored if getattr(args, name, None) is not None]
+    if useless:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
+        raise ValueError(f"{options} means nothing to --network {network}. Leave it out")
+    if (args.optimizer or config.optimizer) == "rmsprop" and args.weight_decay:
         raise ValueError("RMSprop knows no --weight-decay. Leave it out, or use --optimizer adamw")
-    if args.network == "article" and (args.warmup is not None or args.final_rate is not None):
-        raise ValueError("--warmup and --final-rate mean nothing to --network article, whose rate "
-                         "is constant. Leave them out")  # fmt: skip
     if args.last and not args.export:
         raise ValueError("--last says which epoch --export writes. Give --export, or leave it out")
     if args.transpose_until is not None and not 0 <= args.transpose_until <= 1:
         raise ValueError(f"--transpose-until {args.transpose_until}: a share is between 0 and 1")
-    config = TrainConfig()
-    if args.network == "article":
-        config = article_config()
-        model = replace(model, hidden=ArticleLSTM.HIDDEN, dropout=0.3)
+    model = network_config(network, len(data.vocabulary), shared=shared)
     given = {f.name: getattr(args, f.name, None) for f in (*fields(config), *fields(model))}
     given = {name: value for name, value in given.items() if value is not None}
     if "hidden" in given:
         given["hidden"] = tuple(given["hidden"])
     if getattr(data.encoding, "home", False) and "transpose_until" not in given:
         given.setdefault("transpose", False)  # which would lead away from home
-    if rmsprop:
-        given["weight_decay"] = 0.0
+    given.pop("name", None)  # of a benchmark's result
     config = replace(config, **{k: v for k, v in given.items() if hasattr(config, k)})
     model = replace(model, **{k: v for k, v in given.items() if hasattr(model, k)})
+    command = " ".join(["python -m pianolstm", *sys.argv[1:]])
     with process_group():
-        best = run(data, model, config, args.out)
+        best = run(data, model, config, args.out, on_epoch=_print_epoch, command=command)
         if rank():
             sys.exit(0)  # the first of several processes says the rest
     row = min(best.history, key=lambda h: h["valid_loss"])
@@ -164,7 +160,7 @@ def _fit(args: argparse.Namespace, data, model):
         f"validation {row['valid_loss']:.3f} nats a token, {args.out}/best.safetensors"
     )
     entry = {
-        "command": " ".join(["python -m pianolstm", *sys.argv[1:]]),
+        "command": command,
         "valid_loss": row["valid_loss"],
         "epoch": row["epoch"],
         "minutes": round(best.history[-1]["seconds"] / 60, 2),
@@ -176,11 +172,13 @@ def _fit(args: argparse.Namespace, data, model):
     return best, entry
 
 
-def _network(name: str):
-    """The checkpoint in a file, or the shipped one of that name."""
-    from pianolstm.checkpoint import load_checkpoint, shipped
-
-    return load_checkpoint(name) if Path(name).suffix else shipped(name)
+def _print_epoch(row: dict) -> None:
+    print(
+        f"epoch {row['epoch']:3}: training {row['train_loss']:.3f}, validation "
+        f"{row['valid_loss']:.3f} nats a token, {row['seconds']:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _log(path: Path | None, entry: dict) -> None:
@@ -192,14 +190,14 @@ def _log(path: Path | None, entry: dict) -> None:
 def benchmark(args: argparse.Namespace) -> None:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
     from pianolstm import benchmark as bm
+    from pianolstm.checkpoint import load_pretrained
     from pianolstm.encodings import PianoRollEncoding
     from pianolstm.evaluation import nll
-    from pianolstm.model import ModelConfig
 
     _refuse_useless(args)
     best, frames = None, 2 if args.frames is None else args.frames
     if args.checkpoint:  # nothing is trained
-        best = _network(args.checkpoint)
+        best = load_pretrained(args.checkpoint)
         if not isinstance(best.encoding, PianoRollEncoding):
             raise ValueError(
                 f"{args.checkpoint} writes no piano rolls. Use one that benchmark trained"
@@ -217,9 +215,8 @@ def benchmark(args: argparse.Namespace) -> None:
     if best:
         entry, label = {}, args.checkpoint
     else:
-        model = ModelConfig(args.network or "note", len(data.vocabulary), (384,), 0.5, shared=True)
-        best, entry = _fit(args, data, model)
-        label = f"this {model.network}, {entry['minutes']:.1f} min"
+        best, entry = _fit(args, data, shared=True)
+        label = f"this {best.model.config.name}, {entry['minutes']:.1f} min"
     losses, valid = (nll(best.model, part) for part in (data.test, data.valid))
     valid_nats = bm.frame_nll(valid.per_piece, data, data.valid)
     if not args.checkpoint:
@@ -233,7 +230,7 @@ def benchmark(args: argparse.Namespace) -> None:
     entry |= {
         "name": args.name or args.rolls.stem,
         "data": args.rolls.stem,
-        "network": best.model.config.network,
+        "network": best.model.config.name,
         "valid": valid_nats,
         "test": bm.frame_nll(losses.per_piece, data, data.test),
         "kinds": bm.copying(losses.per_piece, data, data.test),
@@ -246,12 +243,13 @@ def benchmark(args: argparse.Namespace) -> None:
 
 def _refuse_useless(args: argparse.Namespace) -> None:
     """Raises ValueError for options that would change nothing."""
-    from pianolstm.model import ModelConfig
+    from pianolstm.networks import NetworkConfig
     from pianolstm.training import TrainConfig
 
     flags = ("last", "recursive", "all_pieces")  # False unless given, the others None
     given = {n for n, v in vars(args).items() if v is not None and not (v is False and n in flags)}
-    training = {f.name for f in (*fields(TrainConfig), *fields(ModelConfig))} | {"export", "last"}
+    training = {f.name for f in (*fields(TrainConfig), *fields(NetworkConfig))} | {"export", "last"}
+    training -= {"name"}  # here, that of the result
     measured = training | {"frames"} if args.checkpoint else set()
     folders = set() if args.rolls.is_dir() else {"frames", *flags[1:], "only"}
     for useless, reason in (
@@ -267,8 +265,9 @@ def evaluate(args: argparse.Namespace) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     from pianolstm import evaluation as ev
     from pianolstm.baselines import fitted_bigram
+    from pianolstm.checkpoint import load_pretrained
 
-    checkpoints = {name: _network(name) for name in args.checkpoints}
+    checkpoints = {name: load_pretrained(name) for name in args.checkpoints}
     first = next(iter(checkpoints.values()))
     data = _dataset(args, first.encoding, first.vocabulary)
     held_out, everything = data.test, data.train_all_keys
@@ -299,12 +298,13 @@ def evaluate(args: argparse.Namespace) -> None:
 def judge(args: argparse.Namespace) -> None:
     """train a network to tell human from generated pieces, and print how well it can"""
     from pianolstm.baselines import fitted_bigram
+    from pianolstm.checkpoint import load_pretrained
     from pianolstm.composing import LONGEST, pieces_of
     from pianolstm.composing import compose as write
     from pianolstm.judge import accuracy, long_enough, train_judge
 
     for name in args.composers:
-        network = _network("events" if name == "bigram" else name)
+        network = load_pretrained("events" if name == "bigram" else name)
         data = _dataset(args, network.encoding, network.vocabulary)
         if data.split is None:
             raise ValueError(
@@ -342,6 +342,7 @@ def judge(args: argparse.Namespace) -> None:
 
 def compose(args: argparse.Namespace) -> None:
     """write a new piece: as MIDI, as sound and as a picture"""
+    from pianolstm.checkpoint import load_pretrained
     from pianolstm.composing import CHORDS, LONGEST
     from pianolstm.composing import compose as write
     from pianolstm.display import audio, roll
@@ -366,7 +367,7 @@ def compose(args: argparse.Namespace) -> None:
         raise FileExistsError(
             f"{', '.join(taken)} would be overwritten. Say --force, or give another --name or --out"
         )
-    loaded = _network(args.checkpoint)
+    loaded = load_pretrained(args.checkpoint)
     prompt, notices = read_prompt(args.prompt, loaded, args.bars)
     for notice in notices:
         print(f"prompt: {notice}", file=sys.stderr)

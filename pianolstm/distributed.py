@@ -1,8 +1,8 @@
 """Several processes that train as one: what torchrun starts, PyTorch's DDP keeps in step.
 
-Every process holds the whole network and reads the same batches, of which it takes every n-th row;
-DistributedDataParallel averages their gradients. So N processes take the same steps as one, at the
-same batch, up to the order in which numbers are added and to dropout, which each draws for itself.
+Each process holds the whole network and takes every n-th row of every batch, and
+DistributedDataParallel averages the gradients. So N processes take the same steps as one, up to the
+order in which numbers are added and to dropout, which each draws for itself.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def in_step(module: nn.Module) -> nn.Module:
+def wrap_ddp(module: nn.Module) -> nn.Module:
     """The module with its gradients averaged over all processes."""
     if world() == 1:
         return module
     return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
-def agreed(value: float, device: torch.device) -> float:
+def broadcast(value: float, device: torch.device) -> float:
     """What the first process holds: clocks differ, and all must stop at the same batch."""
     if world() == 1:
         return value
@@ -56,7 +56,7 @@ def agreed(value: float, device: torch.device) -> float:
     return float(shared)
 
 
-def summed(value: float, device: torch.device) -> float:
+def all_reduce(value: float, device: torch.device) -> float:
     """The sum over all processes."""
     if world() == 1:
         return value

@@ -15,7 +15,6 @@ import torch
 from pianolstm.baselines import Bigram
 from pianolstm.dataset import windows
 from pianolstm.encodings import BOS, Encoding
-from pianolstm.model import RecurrentNetwork
 from pianolstm.piece import Piece
 from pianolstm.statistics import Interval, bootstrap, ratio
 from pianolstm.vocabulary import UNK_ID, Vocabulary
@@ -34,7 +33,7 @@ class Likelihood:
 
 
 def nll(
-    model: RecurrentNetwork,
+    model: torch.nn.Module,
     pieces: Sequence[np.ndarray],
     window: int = 100,
     before: np.ndarray | None = None,
@@ -52,7 +51,7 @@ def nll(
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        if model.config.network == "article":
+        if model.reads == "windows":
             result = _window_nll(model, pieces, window, before, every)
         else:
             result = _stream_nll(model, pieces)

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from pianolstm.model import RecurrentNetwork
+from pianolstm.networks import State
 from pianolstm.vocabulary import UNK_ID
+
+FEW = 8  # pieces side by side, up to which one thread is faster than several
 
 
 def probabilities(
@@ -71,7 +74,7 @@ def sample_next(p: np.ndarray, generator: np.random.Generator) -> int:
 
 
 def generate(
-    model: RecurrentNetwork,
+    model: nn.Module,
     prompts: Sequence[Sequence[int]],
     length: int,
     seeds: Sequence[int] = (0,),
@@ -83,52 +86,66 @@ def generate(
     stop: int | None = None,
     counts: Mapping[int, int] | None = None,
 ) -> list[np.ndarray]:
-    """Continue each prompt by `length` ids, all pieces side by side, the LSTM state carried.
+    """Continue each prompt by `length` ids, all pieces side by side, the state carried.
 
-    With `stop`, an id such as that of `<eos>`, a piece ends before it and may be shorter. `counts`
-    are ids that number something, such as bars, each with the one that must follow it: the network
-    says *when* one of them comes, and arithmetic says which.
-
-    prompts: one list of ids a piece, none empty. seeds: one a piece. `greedy` takes the likeliest
-    id every time (the article's argmax). `progress` shows a bar; None means only on a terminal.
-    Returns the new ids only, one array a piece.
+    prompts: a list of ids a piece, none empty; seeds: one a piece. `greedy` takes the likeliest id
+    every time (the article's argmax). At `stop`, the id of `<eos>`, a piece ends before it.
+    `counts` are ids that number something, such as bars, each with the one that must follow it:
+    the network says *when* one of them comes, and arithmetic says which. `progress` shows a bar;
+    None means only on a terminal. Returns the new ids only, one array a piece.
     Raises ValueError for an empty prompt, unequal numbers or impossible settings.
     """
+    _check_prompts(prompts, seeds)
     check_sampling(temperature, top_k, top_p)
+
+    def pick(logits: np.ndarray, generator: np.random.Generator) -> int:
+        if greedy:
+            return _likeliest(logits)
+        return sample_next(probabilities(logits, temperature, top_k, top_p), generator)
+
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    counter = _Counter(counts or {}, prompts)
+    pieces = np.zeros((len(prompts), length), dtype=np.int64)
+    ends = np.full(len(prompts), length)
+    hidden = None if progress is None else not progress
+    with torch.inference_mode(), _threads_for(len(prompts)):
+        logits, state = _read_prompts(model.eval(), prompts)
+        for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
+            rows = logits.cpu().numpy()
+            for b in np.flatnonzero(ends > i):
+                drawn = pick(rows[b], generators[b])
+                pieces[b, i] = counter.correct(b, drawn)
+                ends[b] = i if pieces[b, i] == stop else length
+            if (ends <= i).all():
+                break
+            logits, state = model.step(torch.from_numpy(pieces[:, i]).to(logits.device), state)
+    return [ids[:end] for ids, end in zip(pieces, ends)]
+
+
+def _check_prompts(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; give one seed a piece")
     if not all(len(prompt) for prompt in prompts):
         raise ValueError("an empty prompt; give at least one token to start from")
-    generators = [np.random.default_rng(seed) for seed in seeds]
-    device = next(model.parameters()).device
-    result = np.zeros((len(prompts), length), dtype=np.int64)
-    ends = np.full(len(prompts), length)
-    counts = counts or {}
-    last = [next((i for i in reversed(list(map(int, p))) if i in counts), None) for p in prompts]
-    model.eval()
-    with torch.inference_mode(), _threads_for(len(prompts)):
-        state, logits = _read_prompts(model, prompts)
-        hidden = None if progress is None else not progress
-        for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
-            for b, row in enumerate(logits.cpu().numpy()):
-                if i > ends[b]:
-                    continue
-                if greedy:
-                    result[b, i] = _likeliest(row)
-                else:
-                    p = probabilities(row, temperature, top_k, top_p)
-                    result[b, i] = sample_next(p, generators[b])
-                if result[b, i] in counts:
-                    last[b] = result[b, i] = counts.get(last[b], result[b, i])
-                if result[b, i] == stop:
-                    ends[b] = i
-            if (ends <= i).all():
-                break
-            logits, state = model.step(torch.from_numpy(result[:, i]).to(device), state)
-    return [ids[:end] for ids, end in zip(result, ends)]
 
 
-FEW = 8  # pieces side by side, up to which one thread is faster than several
+class _Counter:
+    """Replaces each id that numbers something by the one that must follow the last of its piece."""
+
+    def __init__(self, following: Mapping[int, int], prompts: Sequence[Sequence[int]]) -> None:
+        self.following = following
+        self.last: list[int | None] = [None] * len(prompts)
+        for b, prompt in enumerate(prompts):
+            for token in map(int, prompt):
+                if token in following:
+                    self.last[b] = token
+
+    def correct(self, b: int, drawn: int) -> int:
+        """The id that piece `b` gets where `drawn` was drawn."""
+        if drawn not in self.following:
+            return drawn
+        self.last[b] = self.following.get(self.last[b], drawn)
+        return self.last[b]
 
 
 @contextmanager
@@ -153,8 +170,8 @@ def _likeliest(logits: np.ndarray) -> int:
     return int(allowed.argmax())
 
 
-def _read_prompts(model: RecurrentNetwork, prompts: Sequence[Sequence[int]]):
-    """State and logits after each prompt, one prompt at a time (their lengths differ)."""
+def _read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, State]:
+    """Logits and state after each prompt, one prompt at a time (their lengths differ)."""
     device = next(model.parameters()).device
     states, rows = [], []
     for prompt in prompts:
@@ -163,16 +180,13 @@ def _read_prompts(model: RecurrentNetwork, prompts: Sequence[Sequence[int]]):
             logits, state = model.step(torch.tensor([int(token)], device=device), state)
         states.append(state)
         rows.append(logits)
-    merged = [
-        tuple(torch.cat([s[depth][part] for s in states]) for part in range(len(states[0][depth])))
-        for depth in range(len(states[0]))
-    ]
-    return merged, torch.cat(rows)
+    merged = []
+    for layers in zip(*states):  # the same layer of every piece
+        merged.append(tuple(torch.cat(parts) for parts in zip(*layers)))
+    return torch.cat(rows), merged
 
 
-def generate_by_window(
-    model: RecurrentNetwork, start: Sequence[int], length: int = 500
-) -> np.ndarray:
+def generate_by_window(model: nn.Module, start: Sequence[int], length: int = 500) -> np.ndarray:
     """The article's loop: the whole window through the network for every single token, argmax.
 
     `start` is the first window, of the length the network was trained with; the article takes one
@@ -185,7 +199,7 @@ def generate_by_window(
     with torch.inference_mode():
         for i in range(length):
             window = torch.tensor([pattern], device=device)
-            if hasattr(model, "predict_next"):
+            if model.reads == "windows":
                 logits = model.predict_next(window)[0]
             else:
                 logits = model(window)[0][0, -1]

@@ -16,11 +16,12 @@ SHIPPED = (
     "voicing",
     "note",
     "article",
+    "article_2019",
     "rolls",
     "jsb",
     "nottingham",
 )
-NETWORKS = ("note", "article", "gru", "transformer")
+NETWORKS = ("note", "gru", "transformer", "article", "article_2019")
 BOTH = argparse.BooleanOptionalAction  # --x and --no-x
 
 
@@ -88,10 +89,6 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         sub.add_argument("--dropout", type=float)
         sub.add_argument("--shared", action=BOTH, help="tokens share the vectors of their features")
         sub.add_argument("--grammar", action=BOTH, help="no probability for what cannot follow")
-        norm_help = "article: batch normalisation and ReLU around the dense layer"
-        sub.add_argument("--batch-norm", action=BOTH, help=norm_help)
-        between_help = "dropout between LSTM layers"
-        sub.add_argument("--dropout-between", action=BOTH, help=between_help)
         sub.add_argument("--epochs", type=int)
         sub.add_argument("--steps", type=int, help="length of a window or of a chunk, in tokens")
         sub.add_argument("--batch", type=int)
@@ -131,8 +128,7 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     sub.add_argument("rolls", type=Path, help=rolls_help)
     add_choice(sub)
     sub.add_argument("--frames", type=int, help="a quarter, for MIDI files; 2 unless given")
-    networks = NETWORKS[:1] + NETWORKS[2:]
-    sub.add_argument("--network", choices=networks, help="note unless given")
+    sub.add_argument("--network", choices=NETWORKS[:3], help="note unless given")
     sub.add_argument("--no-baselines", action="store_true", help="train and measure only")
     sub.add_argument("--name", help="of the result in the log")
     sub.add_argument("--checkpoint", help="measure this one, a file or jsb, and train nothing")

@@ -1,4 +1,7 @@
-"""The training loop: same for both networks, interruptible at any moment."""
+"""The training loop: one for all networks, interruptible at any moment.
+
+`train` sets a run up, then takes one epoch after the other: train, evaluate, save.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,54 +18,43 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from pianolstm.batches import Objective, Pieces, batches_in_epoch, epoch_losses
 from pianolstm.checkpoint import (
     Checkpoint,
     CheckpointError,
     TrainConfig,
     load_checkpoint,
-    model_config_of,
     read_file,
     save_checkpoint,
-    train_config_of,
 )
-from pianolstm.dataset import IGNORE, Dataset, joined, streams, windows
-from pianolstm.distributed import agreed, in_step, rank, summed, world
-from pianolstm.encodings import encoding_from_dict
+from pianolstm.dataset import Dataset
+from pianolstm.distributed import all_reduce, broadcast, rank, world, wrap_ddp
 from pianolstm.evaluation import nll
-from pianolstm.model import ModelConfig, RecurrentNetwork, State, build_model, pick_device
+from pianolstm.networks import NetworkConfig, build_network, check_interface, pick_device
 
 OPTIMIZERS = ("adamw", "rmsprop")
-Pieces = Sequence[Sequence[np.ndarray]]  # [piece][transposition] → ids (T,)
 
 
-def article_config(**changes) -> TrainConfig:
-    """The article's training: windows of 100, batches of 64, RMSprop, 200 epochs, nothing else.
+class TrainingError(ValueError):
+    """A training that cannot go on. Says why, and what to do."""
 
-    RMSprop as in Keras 2, with which the article ran in December 2017:
-    v ← 0.9 v + 0.1 g², x ← x − 0.001 · g / (√v + 1e-7). ε stands outside the root, as in
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras 2, with which the article ran.
+
+    RMSprop: v ← 0.9 v + 0.1 g², x ← x − rate · g / (√v + 1e-7). ε stands outside the root, as in
     `torch.optim.RMSprop`. Keras 3 moved it under the root, g / √(v + ε), which caps the step where
-    √v is below 3e-4; on the plateau this network's gradients are 1e-6 to 1e-9, and its LSTM layers
-    would hardly move.
+    √v is below 3e-4; on the plateau the gradients of the article's network are 1e-6 to 1e-9, and
+    its LSTM layers would hardly move. Raises ValueError for another name.
     """
-    config = TrainConfig(epochs=200, batch=64, steps=100, learning_rate=1e-3, optimizer="rmsprop",
-                         weight_decay=0.0, clip=0.0, transpose=False,
-                         keep_improvements=True)  # fmt: skip
-    return replace(config, **changes)
-
-
-def make_optimizer(model: RecurrentNetwork, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras 2 (see `article_config`).
-
-    Raises ValueError for another name.
-    """
-    if config.optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer {config.optimizer!r}: use one of {', '.join(OPTIMIZERS)}")
     weights = [p for p in model.parameters() if p.requires_grad]
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(weights, lr=config.learning_rate, alpha=0.9, eps=1e-7)
-    return torch.optim.AdamW(
-        weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-    )
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+    raise ValueError(f"optimizer {config.optimizer!r}: use one of {', '.join(OPTIMIZERS)}")
 
 
 def rate_factor(progress: float, config: TrainConfig) -> float:
@@ -71,207 +63,171 @@ def rate_factor(progress: float, config: TrainConfig) -> float:
     Sources: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the rise, and
     Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
     """
+    if config.constant_rate:
+        return 1.0
     if progress < config.warmup:
         return max(progress, 1e-4) / config.warmup
     cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
     return config.final_rate + (1 - config.final_rate) * cosine
 
 
-def run_share(epochs: float, began: float, config: TrainConfig) -> float:
-    """How much of a run is done, 0 to 1, by its epochs or by its seconds, whichever end it."""
-    share = epochs / config.epochs
-    if config.seconds:  # only the clock ends such a run before its last epoch does
-        share = max(min(share, 0.9999), (time.perf_counter() - began) / config.seconds)
-    return min(1.0, share)
+# ---- a run
 
 
-class Objective(nn.Module):
-    """The loss of a batch, as a module: what several processes keep in step is its gradient."""
+@dataclass
+class Run:
+    """A training in progress: what a checkpoint holds, and what only the loop needs."""
 
-    def __init__(self, model: RecurrentNetwork) -> None:
-        super().__init__()
-        self.model = model
+    checkpoint: Checkpoint
+    optimizer: torch.optim.Optimizer
+    objective: nn.Module
+    data: Dataset
+    folder: Path
+    began: float  # on `time.perf_counter`, the time of earlier calls counted in
 
-    def forward(
-        self, inputs: torch.Tensor, targets: torch.Tensor, state: State | None, tokens: int
-    ) -> tuple[torch.Tensor, State | None]:
-        """Ids (B, T) and their targets → the sum of their losses over `tokens`, and the state.
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, also before a stop; the same in all processes."""
+        device = next(self.checkpoint.model.parameters()).device
+        return broadcast(time.perf_counter() - self.began, device)
 
-        Targets (B,) without a state are what follows whole windows, as the article trains.
+    def progress(self, epochs: float, reserve: float = 0.0) -> float:
+        """How much of the run is done, 0 to 1, by its epochs or by its seconds.
+
+        `reserve` are seconds of the budget that are needed for something else.
         """
-        if state is None:
-            logits = self.model.predict_next(inputs)
-        else:
-            logits, state = self.model(inputs, state)
-        loss = nn.functional.cross_entropy(
-            logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="sum"
-        )
-        return loss / tokens, state
-
-
-def epoch_losses(
-    model: RecurrentNetwork,
-    pieces: Pieces,
-    config: TrainConfig,
-    epoch: int,
-    progress: float = 0.0,
-    objective: nn.Module | None = None,
-) -> Iterator[tuple[torch.Tensor, int]]:
-    """The batches of one epoch as (mean loss over its tokens, number of tokens).
-
-    Order and keys depend on the seed and the epoch alone, so that a resumed run repeats them.
-    Each piece is in a random key (after Walder 2016, "Modelling Symbolic Music: Beyond the Piano
-    Roll") until `progress`, the share of the run done, says otherwise. Of several processes each
-    takes its rows of every batch; their losses add up to the batch's.
-    """
-    objective = objective or Objective(model)
-    mine = slice(rank(), None, world())
-    draw = np.random.default_rng([config.seed, epoch])
-    device = next(model.parameters()).device
-    transpose = config.transpose and progress < config.transpose_until
-    keys = [draw.integers(len(p)) if transpose else len(p) // 2 for p in pieces]
-    if model.config.network == "article":
-        inputs, targets = windows(joined(pieces, keys), config.steps)
-        for index in torch.from_numpy(draw.permutation(len(inputs))).split(config.batch):
-            rows = index[mine]
-            if len(index) >= world():  # else some process would have nothing to do
-                target = targets[rows].to(device).long()
-                seen = noisy(inputs[rows], config.noise).to(device)
-                yield objective(seen, target, None, len(index))[0], len(index)
-        return
-    order = draw.permutation(len(pieces))
-    state = model.zero_state(len(range(config.batch)[mine]))
-    for chunk in streams((pieces[i][keys[i]] for i in order), config.batch, config.steps):
-        state = carry(state, chunk.fresh[mine].to(device))
-        tokens = int((chunk.targets != IGNORE).sum())
-        inputs, targets = noisy(chunk.inputs[mine], config.noise), chunk.targets[mine]
-        loss, state = objective(inputs.to(device), targets.to(device), state, tokens)
-        yield loss, tokens
-
-
-def noisy(ids: torch.Tensor, share: float) -> torch.Tensor:
-    """Ids (B, T) of which about `share` are replaced by others, drawn from the same batch.
-
-    A network that writes reads its own mistakes; so it has to learn to go on after wrong tokens.
-    Source: Xie et al. 2017, "Data Noising as Smoothing in Neural Network Language Models", unigram
-    noising. Raises ValueError for a share that is none.
-    """
-    if not 0 <= share < 1:
-        raise ValueError(f"noise {share}: a share from 0 to less than 1")
-    if not share:
-        return ids
-    others = ids.flatten()[torch.randint(ids.numel(), ids.shape)]
-    return torch.where(torch.rand(ids.shape) < share, others, ids)
-
-
-def carry(state: State, fresh: torch.Tensor) -> State:
-    """The state for the next chunk: cut off from the past's gradient, zero for rows that start."""
-    keep = (~fresh).unsqueeze(1)
-    return [tuple(part.detach() * keep for part in layer) for layer in state]
+        config = self.checkpoint.train_config
+        share = epochs / config.epochs
+        if config.seconds:  # only the clock ends such a run before its last epoch does
+            share = max(min(share, 0.9999), (self.seconds + reserve) / config.seconds)
+        return min(1.0, share)
 
 
 def train(
     data: Dataset,
-    model_config: ModelConfig,
+    network: NetworkConfig,
     config: TrainConfig,
     folder: str | Path,
     progress: bool | None = None,
     stop_after: int | None = None,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+    command: str = "",
 ) -> Checkpoint:
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
     Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
     already, the run goes on from it, and ends in exactly the weights of an uninterrupted run (of
-    one process; others draw new dropout).
-    `progress` shows a bar; None means only on a terminal. `stop_after` ends this call after so
-    many epochs, for the next one to go on. In a process group (`distributed.process_group`) all
-    processes call this, and the first one writes. Raises CheckpointError if the folder holds a run
-    of another configuration, and ValueError for a batch of fewer rows than processes, or for noise
-    where a grammar says what may follow.
+    one process; others draw new dropout). `progress` shows a bar; None means only on a terminal.
+    `stop_after` ends this call after so many epochs, for the next one to go on. `on_epoch` gets the
+    row of the history after every epoch; `command` is noted in the file. In a process group
+    (`process_group`) all processes call this, and the first one writes.
+
+    Raises TypeError for a network without the interface, CheckpointError if the folder holds
+    another run, TrainingError for a loss that is no number, and ValueError for settings that make
+    no sense.
     """
+    run = set_up(data, network, config, Path(folder))
+    run.checkpoint.command = command
+    history, first = run.checkpoint.history, rank() == 0
+    hidden = None if progress is None else not progress
+    last = min(config.epochs, len(history) + (stop_after or config.epochs))
+    for epoch in range(len(history) + 1, last + 1):
+        spent = history[-1]["seconds"] if history else 0.0
+        if config.seconds and spent >= config.seconds:
+            break
+        row, done = train_epoch(run, epoch, hidden if first else True)
+        valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
+        row |= {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)}
+        history.append(row)
+        if first:
+            save_epoch(run)
+            on_epoch(row)
+        if done:
+            break
+    if not first:
+        return run.checkpoint
+    best = load_checkpoint(run.folder / "best.safetensors")
+    best.history = history  # the whole run, also what came after the best epoch
+    save_checkpoint(run.folder / "best.safetensors", best)
+    return best
+
+
+def set_up(data: Dataset, network: NetworkConfig, config: TrainConfig, folder: Path) -> Run:
+    """A fresh run, or the one that `folder` holds; see `train` for what it raises."""
+    tokens, encoding = data.vocabulary.tokens, data.encoding
+    grammar = encoding.grammar(tokens)
     if config.batch < world():
         raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    device = pick_device()
-    tokens, encoding = data.vocabulary.tokens, data.encoding
-    if config.noise and model_config.grammar and encoding.grammar(tokens) is not None:
+    if config.epochs < 1:
+        raise ValueError(f"epochs is {config.epochs}; give at least 1")
+    if config.noise and network.grammar and grammar is not None:
         raise ValueError(
             f"noise {config.noise}: after a wrong token the grammar of {type(encoding).__name__} "
             "forbids what really follows. Leave noise out, or the grammar"
         )
-    model = build_model(model_config, encoding.features(tokens), encoding.grammar(tokens))
-    model = model.to(device)
-    optimizer = make_optimizer(model, config)
-    run = Checkpoint(model, data.vocabulary, data.encoding, [], config)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    model = build_network(network, encoding.features(tokens), grammar).to(pick_device())
+    check_interface(model, len(tokens))
+    checkpoint = Checkpoint(model, data.vocabulary, encoding, [], config)
+    run = Run(checkpoint, make_optimizer(model, config), Objective(model), data, folder, 0.0)
     if (folder / "last.safetensors").exists():
-        _resume(folder / "last.safetensors", run, optimizer, digest(data.train))
+        resume(run)
     if rank():  # its own dropout
-        torch.manual_seed(config.seed + rank() + world() * len(run.history))
-    objective, first = in_step(Objective(model)), rank() == 0
-    began = time.perf_counter() - (run.history[-1]["seconds"] if run.history else 0.0)
-    hidden = True if not first else None if progress is None else not progress
-    done_before = len(run.history)
-    last = min(config.epochs, done_before + (stop_after or config.epochs))
-    for epoch in range(done_before + 1, last + 1):
-        spent = run.history[-1]["seconds"] if run.history else 0.0
-        if config.seconds and agreed(spent, device) >= config.seconds:
-            break  # over by what is written down, and so for whoever goes on with this run
-        done = agreed(run_share(epoch - 1, began, config), device)
-        model.train()
-        loss_sum, tokens, batches = 0.0, 0, 0
-        total = _epoch_batches(data.train, model_config, config)
-        started = time.perf_counter()
-        bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
-        for loss, n in epoch_losses(model, data.train, config, epoch, done, objective):
-            done = agreed(run_share(epoch - 1 + batches / total, began, config), device)
-            if model_config.network != "article":
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * rate_factor(done, config)
-            optimizer.zero_grad(set_to_none=True)
-            (loss * world()).backward()  # the processes' gradients are averaged
-            if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
-            loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
-            bar.set_postfix_str(
-                f"loss {loss_sum / tokens:.3f}, "
-                f"{tokens / (time.perf_counter() - started):,.0f} tokens/s"
-            )
-            bar.update()
-            if config.seconds and done >= 1:
-                break
-        bar.close()
-        loss_sum = summed(loss_sum, device)
-        rate = tokens / (time.perf_counter() - started)
-        valid_loss = nll(model, data.valid, window=config.steps).mean
-        run.history.append(
-            {"epoch": epoch, "batches": batches, "train_loss": round(loss_sum / tokens, 6),
-             "valid_loss": round(valid_loss, 6), "tokens_per_second": round(rate),
-             "seconds": round(time.perf_counter() - began, 3)}
-        )  # fmt: skip
-        if first:
-            _save_epoch(folder, run, optimizer, digest(data.train))
+        torch.manual_seed(config.seed + rank() + world() * len(checkpoint.history))
+    run.objective = wrap_ddp(run.objective)
+    spent = checkpoint.history[-1]["seconds"] if checkpoint.history else 0.0
+    run.began = time.perf_counter() - spent
+    return run
+
+
+def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
+    """One pass over the training pieces: its row of the history, and whether time is up."""
+    model, config = run.checkpoint.model, run.checkpoint.train_config
+    total = batches_in_epoch(model, run.data.train, config)
+    looks = batches_in_epoch(model, [[ids] for ids in run.data.valid], config) / 2
+    losses, tokens, done = [], [], run.progress(epoch - 1)
+    model.train()
+    began = time.perf_counter()
+    bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
+    for loss, n in epoch_losses(model, run.data.train, config, epoch, done, run.objective):
+        losses.append(float(loss.detach()) * n)
+        tokens.append(n)
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(_not_a_number(run, losses[-1] / n, len(losses), epoch))
+        for group in run.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate_factor(done, config)
+        run.optimizer.zero_grad(set_to_none=True)
+        (loss * world()).backward()  # the processes' gradients are averaged
+        if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        run.optimizer.step()
+        bar.set_postfix_str(f"loss {sum(losses) / sum(tokens):.3f}")
+        bar.update()
+        reserve = (time.perf_counter() - began) / len(losses) * looks  # for validation
+        done = run.progress(epoch - 1 + len(losses) / total, reserve)
         if config.seconds and done >= 1:
             break
-    if not first:
-        return run
-    best = load_checkpoint(folder / "best.safetensors")
-    best.history = run.history  # the whole run, also what came after the best epoch
-    save_checkpoint(folder / "best.safetensors", best)
-    return best
+    bar.close()
+    rate = sum(tokens) / (time.perf_counter() - began)
+    train_loss = all_reduce(sum(losses), next(model.parameters()).device) / sum(tokens)
+    row = {"epoch": epoch, "batches": len(losses), "train_loss": round(train_loss, 6),
+           "tokens_per_second": round(rate)}  # fmt: skip
+    return row, bool(config.seconds) and done >= 1
 
 
-def _epoch_batches(pieces: Pieces, model_config: ModelConfig, config: TrainConfig) -> int:
-    """Batches in an epoch: exact for windows, an estimate for streams (rows end unevenly)."""
-    lengths = np.array([len(versions[0]) for versions in pieces])
-    if model_config.network == "article":
-        return max(1, math.ceil((lengths.sum() - config.steps) / config.batch))
-    return max(1, math.ceil(np.ceil((lengths - 1) / config.steps).sum() / config.batch))
+def _not_a_number(run: Run, loss: float, batch: int, epoch: int) -> str:
+    kept = f"{run.folder}/last.safetensors holds epoch {epoch - 1}" if epoch > 1 else "none is kept"
+    return (
+        f"the loss is {loss} at batch {batch} of epoch {epoch}, and training stops ({kept}). Use a "
+        "lower learning_rate, or clip large gradients"
+    )
 
 
-def digest(pieces: Pieces) -> torch.Tensor:
+# ---- saving and going on
+
+
+def data_digest(pieces: Pieces) -> torch.Tensor:
     """A fingerprint of training data: the lengths of all pieces and the tokens of the first 100."""
     lengths = [len(versions[0]) for versions in pieces]
     first = [np.asarray(versions[0]).tolist() for versions in itertools.islice(pieces, 100)]
@@ -279,57 +235,65 @@ def digest(pieces: Pieces) -> torch.Tensor:
     return torch.tensor(list(hashlib.sha256(text).digest()), dtype=torch.uint8)
 
 
-def _save_epoch(
-    folder: Path,
-    run: Checkpoint,
-    optimizer: torch.optim.Optimizer,
-    data: torch.Tensor,
-) -> None:
+def save_epoch(run: Run) -> None:
     """Best and last checkpoint, and the article's own whenever the training loss improves."""
-    row = run.history[-1]
-    if row["valid_loss"] <= min(h["valid_loss"] for h in run.history):
-        save_checkpoint(folder / "best.safetensors", run)
-    if run.train_config.keep_improvements and row["train_loss"] <= min(
-        h["train_loss"] for h in run.history
-    ):
+    checkpoint, folder = run.checkpoint, run.folder
+    row, history = checkpoint.history[-1], checkpoint.history
+    if row["valid_loss"] <= min(h["valid_loss"] for h in history):
+        save_checkpoint(folder / "best.safetensors", checkpoint)
+    lowest = row["train_loss"] <= min(h["train_loss"] for h in history)
+    if checkpoint.train_config.keep_improvements and lowest:
         name = f"weights-improvement-{row['epoch']:02d}-{row['train_loss']:.4f}-bigger"
-        save_checkpoint(folder / f"{name}.safetensors", run)
-    extra = {"resume.rng": torch.get_rng_state(), "resume.data": data}
+        save_checkpoint(folder / f"{name}.safetensors", checkpoint)
+    extra = {"resume.rng": torch.get_rng_state(), "resume.data": data_digest(run.data.train)}
     if torch.cuda.is_available():
         extra["resume.rng_cuda"] = torch.cuda.get_rng_state()
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in run.optimizer.state_dict()["state"].items():
         extra |= {f"resume.optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    save_checkpoint(folder / "last.safetensors", run, extra=extra)
+    save_checkpoint(folder / "last.safetensors", checkpoint, extra=extra)
 
 
-def _resume(
-    path: Path,
-    run: Checkpoint,
-    optimizer: torch.optim.Optimizer,
-    data: torch.Tensor,
-) -> None:
-    """Put weights, optimizer, random state and history of `path` into a fresh run."""
+def resume(run: Run) -> None:
+    """Put weights, optimizer, random state and history of last.safetensors into a fresh run.
+
+    Raises CheckpointError, naming the first setting that differs and both its values, for a run
+    with other settings, music or vocabulary; only the time budget may change.
+    """
+    path = run.folder / "last.safetensors"
     header, tensors = read_file(path)
-    same = (
-        model_config_of(header) == run.model.config
-        and header["vocabulary"] == run.vocabulary.tokens[1:]
-        and encoding_from_dict(header["encoding"]) == run.encoding
-        and torch.equal(tensors.get("resume.data", data[:0]), data)
+    mine, theirs = _settings(run.checkpoint.header()), _settings(header)
+    mine["music"], theirs["music"] = (
+        bytes(d.tolist()).hex()[:8]
+        for d in (data_digest(run.data.train), tensors.get("resume.data", torch.zeros(0)))
     )
-    if not same or train_config_of(header) != run.train_config:
-        raise CheckpointError(
-            f"{path}: holds a run with other settings, music or vocabulary. Use another folder, "
-            "or delete this one to start again"
-        )
-    run.model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("resume.")})
+    for name in mine | theirs:
+        if mine.get(name) != theirs.get(name):
+            raise CheckpointError(
+                f"{path}: holds a run with {name} = {_short(theirs.get(name))}, not "
+                f"{_short(mine.get(name))}. Use another folder, or delete this one to start again"
+            )
+    weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
+    run.checkpoint.model.load_state_dict(weights)
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("resume.optimizer."):
             index, name = key.removeprefix("resume.optimizer.").split(".")
             state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": state, "param_groups": groups})
     torch.set_rng_state(tensors["resume.rng"])
     if "resume.rng_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["resume.rng_cuda"])
-    run.history.extend(header["history"])
+    run.checkpoint.history.extend(header["history"])
+
+
+def _settings(header: dict) -> dict:
+    """What must be equal for a run to go on, by name."""
+    parts = header["network"] | header["encoding"] | header["train"]
+    settings = {name: value for name, value in parts.items() if name != "seconds"}
+    return settings | {"vocabulary": header["vocabulary"]}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:40]} … ({len(value):,} in all)"

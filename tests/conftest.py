@@ -10,7 +10,7 @@ import torch
 
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.folder import read_folder
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
@@ -56,7 +56,7 @@ def tiny():
     """A small trained-looking NoteLSTM, its vocabulary and encoding."""
     torch.manual_seed(0)
     vocabulary = Vocabulary(["C4", "D4", "E4", "F4", "0.4.7", "7.11.2"])
-    model = build_model(ModelConfig("note", len(vocabulary), (16,), 0.0)).eval()
+    model = build_network(NetworkConfig("note", len(vocabulary), (16,), 0.0)).eval()
     return model, vocabulary, ArticleEncoding()
 
 

@@ -6,7 +6,7 @@ import pytest
 from pianolstm.baselines import Bigram, KneserNey, fitted_bigram
 from pianolstm.encodings import BOS, EOS, ArticleEncoding, RhythmEncoding
 from pianolstm.evaluation import DURATIONS, NoteLikelihood, nll, note_likelihood
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
@@ -58,7 +58,7 @@ def test_likelihoods_of_all_pieces_of_a_small_universe_sum_to_one():
         for ticks in range(1, DURATIONS + 1)
     }
     vocabulary = Vocabulary([BOS, EOS, "C4:1", "D4:0.5"])
-    model = build_model(ModelConfig("note", len(vocabulary), (8,), 0.0)).eval()
+    model = build_network(NetworkConfig("note", len(vocabulary), (8,), 0.0)).eval()
     with torch.no_grad():
         model.embedding.weight.mul_(20)  # far from uniform
     start, end = vocabulary.ids[BOS], vocabulary.ids[EOS]

@@ -22,7 +22,7 @@ from pianolstm.benchmark import (
     roll_dataset,
     table,
 )
-from pianolstm.checkpoint import shipped
+from pianolstm.checkpoint import load_pretrained
 from pianolstm.dataset import ALL_KEYS
 from pianolstm.encodings import PianoRollEncoding
 from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
@@ -195,7 +195,7 @@ def test_the_shipped_networks_have_the_stored_test_loss(data):
     path = next(PUBLISHED_SETS.glob(f"{data}*.mat"), None)
     if path is None:
         pytest.skip(f"{data} is not here; the README says where its authors publish it")
-    network = shipped(data.lower())
+    network = load_pretrained(data.lower())
     parts = [part[:8] if i < 2 else part for i, part in enumerate(load_rolls(path))]
     rolls = roll_dataset(*parts, network.encoding)
     found = frame_nll(nll(network.model, rolls.test).per_piece, rolls, rolls.test)

@@ -10,9 +10,9 @@ from pianolstm.checkpoint import (
     Checkpoint,
     CheckpointError,
     load_checkpoint,
+    load_pretrained,
     read_file,
     save_checkpoint,
-    shipped,
 )
 from pianolstm.dataset import prepare
 from pianolstm.encodings import EventEncoding
@@ -85,7 +85,7 @@ def test_missing_and_foreign_checkpoints(tmp_path):
     with pytest.raises(CheckpointError, match="without our header"):
         load_checkpoint(tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        shipped("symphony")
+        load_pretrained("symphony")
 
 
 NAMES = ("article", "note", "voicing")
@@ -93,7 +93,7 @@ NAMES = ("article", "note", "voicing")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_checkpoints_are_small_and_better_than_nothing(name, song_pieces):
-    checkpoint = shipped(name)
+    checkpoint = load_pretrained(name)
     assert checkpoint.history
     path = resources.files("pianolstm") / "checkpoints" / f"{name}.safetensors"
     assert len(path.read_bytes()) <= 10_000_000
@@ -106,13 +106,13 @@ def test_shipped_checkpoints_are_small_and_better_than_nothing(name, song_pieces
 
 def test_shipped_vocabularies_are_what_the_songs_give(song_pieces):
     for name in NAMES[1:]:
-        checkpoint = shipped(name)
+        checkpoint = load_pretrained(name)
         assert prepare(song_pieces, checkpoint.encoding).vocabulary == checkpoint.vocabulary
-    assert shipped("article").vocabulary == shipped("note").vocabulary
+    assert load_pretrained("article").vocabulary == load_pretrained("note").vocabulary
 
 
 def test_same_checkpoint_and_seed_give_the_same_tokens_on_any_machine():
-    note = shipped("note")
+    note = load_pretrained("note")
     prompt = note.vocabulary.encode(["7.11.2", "B4", "0.4.7", "7.11.2"], strict=True)
     (ids,) = generate(note.model, [prompt], 10, seeds=[7])
     assert note.vocabulary.decode(ids) == [

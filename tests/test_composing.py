@@ -5,14 +5,14 @@ from pianolstm.checkpoint import Checkpoint
 from pianolstm.composing import compose, pieces_of
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.generation import generate
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.vocabulary import Vocabulary
 
 
 def network(encoding, tokens):
     torch.manual_seed(0)
     vocabulary = Vocabulary(tokens)
-    model = build_model(ModelConfig("note", len(vocabulary), (8,), 0.0))
+    model = build_network(NetworkConfig("note", len(vocabulary), (8,), 0.0))
     return Checkpoint(model.eval(), vocabulary, encoding)
 
 

@@ -9,7 +9,7 @@ import soundfile
 import symusic
 from matplotlib.collections import PatchCollection
 
-from pianolstm.checkpoint import shipped
+from pianolstm.checkpoint import load_pretrained
 from pianolstm.decoding import to_musicxml
 from pianolstm.display import (
     SAMPLE_RATE,
@@ -51,7 +51,7 @@ def test_engraving_holds_every_onset_and_pitch_of_20_songs(song_pieces):
 
 
 def test_engraving_holds_every_onset_and_pitch_of_5_generated_pieces():
-    composer = shipped("voicing")
+    composer = load_pretrained("voicing")
     prompt = composer.vocabulary.encode(["G2.D4.G4.B4"], strict=True)
     for ids in generate(composer.model, [prompt] * 5, 64, seeds=range(5)):
         piece = composer.encoding.decode(composer.vocabulary.decode(ids), name="generated")

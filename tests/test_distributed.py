@@ -10,7 +10,7 @@ from pianolstm.checkpoint import TrainConfig
 from pianolstm.dataset import Dataset
 from pianolstm.distributed import agreed, in_step, process_group, rank, summed, world
 from pianolstm.encodings import ArticleEncoding
-from pianolstm.model import ModelConfig
+from pianolstm.networks import NetworkConfig
 from pianolstm.split import Split
 from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
@@ -34,7 +34,7 @@ TRAIN = """
 from pianolstm.split import Split
     from pianolstm.distributed import process_group, rank, world
     from pianolstm.encodings import ArticleEncoding
-    from pianolstm.model import ModelConfig
+    from pianolstm.networks import NetworkConfig
     from pianolstm.training import article_config, train
     from pianolstm.vocabulary import Vocabulary
 
@@ -48,7 +48,7 @@ from pianolstm.split import Split
     if network == "article":
         config = article_config(epochs=3, batch=4, steps=8, learning_rate=8e-3)
     with process_group():
-        best = train(data, ModelConfig(network, 7, hidden, 0.0), config, folder)
+        best = train(data, NetworkConfig(network, 7, hidden, 0.0), config, folder)
         if rank() == 0:
             print("history", json.dumps([world(), best.history]))
 """
@@ -79,4 +79,4 @@ def test_fewer_rows_than_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("pianolstm.training.world", lambda: 3)
     data = Dataset(Split([], [], []), ArticleEncoding(), Vocabulary(["a"]), [], [], [])
     with pytest.raises(ValueError, match="a batch of 2 rows is too small for 3 processes"):
-        train(data, ModelConfig("note", 2, (4,)), TrainConfig(batch=2), tmp_path)
+        train(data, NetworkConfig("note", 2, (4,)), TrainConfig(batch=2), tmp_path)

@@ -12,7 +12,7 @@ from pianolstm.evaluation import (
     unigram_nll,
     unknown_share,
 )
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 
 
 def test_baselines_by_hand():
@@ -35,7 +35,7 @@ def test_bigram_probabilities_sum_to_one():
 
 def test_nll_is_the_mean_cross_entropy_whatever_the_batch():
     torch.manual_seed(0)
-    model = build_model(ModelConfig("note", 9, (8,), 0.5)).train()
+    model = build_network(NetworkConfig("note", 9, (8,), 0.5)).train()
     pieces = [np.array([1, 2, 3, 4]), np.array([5, 6]), np.array([7, 8, 1, 2, 3, 4, 5])]
     result = nll(model, pieces)
     assert model.training  # left as it was found
@@ -51,7 +51,7 @@ def test_nll_is_the_mean_cross_entropy_whatever_the_batch():
 
 def test_article_network_is_measured_on_full_windows():
     torch.manual_seed(0)
-    model = build_model(ModelConfig("article", 9, (4, 4, 4), 0.3)).eval()
+    model = build_network(NetworkConfig("article", 9, (4, 4, 4), 0.3)).eval()
     pieces, before = [np.array([1, 2, 3]), np.array([4, 5, 6, 7])], np.arange(9)
     result = nll(model, pieces, window=3, before=before)
     assert [len(losses) for losses in result.per_piece] == [2, 3]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pianolstm.checkpoint import shipped
+from pianolstm.checkpoint import load_pretrained
 from pianolstm.evaluation import repetition
 from pianolstm.generation import (
     generate,
@@ -11,7 +11,7 @@ from pianolstm.generation import (
     random_window,
     sample_next,
 )
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.vocabulary import Vocabulary
 
 LOGITS = np.log([0.05, 0.5, 0.25, 0.15, 0.05])
@@ -84,7 +84,7 @@ def test_a_shipped_network_writes_the_same_alone_and_among_64():
 
     64 pieces are written by several threads, one by one.
     """
-    network = shipped("rolls")
+    network = load_pretrained("rolls")
     bos, length = network.vocabulary.ids["<bos>"], 100
     together = generate(network.model, [[bos]] * 64, length, seeds=range(64))
     for seed in range(0, 64, 4):
@@ -112,7 +112,7 @@ def test_generating_is_sampling_from_the_models_own_logits(tiny):
 
 def test_window_loop_is_the_articles():
     torch.manual_seed(0)
-    model = build_model(ModelConfig("article", 9, (5, 6, 5), 0.3)).eval()
+    model = build_network(NetworkConfig("article", 9, (5, 6, 5), 0.3)).eval()
     start = [1, 2, 3, 4]
     pattern, expected = list(start), []
     for _ in range(8):
@@ -145,7 +145,7 @@ def test_bars_are_counted_by_arithmetic():
     vocabulary = Vocabulary(["<bos>", "<eos>", "bar:1", "bar:2", "bar:3", "bar:4", "at:0"])
     torch.manual_seed(0)
     checkpoint = Checkpoint(
-        build_model(ModelConfig("note", len(vocabulary), (8,), 0.0)), vocabulary, encoding
+        build_network(NetworkConfig("note", len(vocabulary), (8,), 0.0)), vocabulary, encoding
     )
     bos, eos = vocabulary.ids["<bos>"], vocabulary.ids["<eos>"]
     pieces = generate(checkpoint.model, [[bos]] * 20, 500, range(20), stop=eos,

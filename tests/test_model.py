@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from pianolstm.model import ArticleLSTM, ModelConfig, build_model
+from pianolstm.networks import ArticleLSTM, NetworkConfig, build_network
 
 
 def article(V=381, hidden=ArticleLSTM.HIDDEN):
     torch.manual_seed(0)
-    return build_model(ModelConfig("article", V, hidden, 0.3)).eval()
+    return build_network(NetworkConfig("article", V, hidden, 0.3)).eval()
 
 
 def test_article_network_has_keras_number_of_parameters():
@@ -54,7 +54,7 @@ def test_article_network_is_a_stack_of_hand_written_cells():
 @pytest.mark.parametrize("network", ["article", "note"])
 def test_step_by_step_equals_the_whole_sequence(network):
     torch.manual_seed(1)
-    model = build_model(ModelConfig(network, 11, (6, 8), 0.5)).eval()
+    model = build_network(NetworkConfig(network, 11, (6, 8), 0.5)).eval()
     ids = torch.randint(11, (3, 9))
     logits, end = model(ids)
     assert logits.shape == (3, 9, 11)
@@ -67,7 +67,7 @@ def test_step_by_step_equals_the_whole_sequence(network):
 
 def test_carried_state_equals_reading_on():
     torch.manual_seed(2)
-    model = build_model(ModelConfig("note", 11, (8,), 0.0)).eval()
+    model = build_network(NetworkConfig("note", 11, (8,), 0.0)).eval()
     ids = torch.randint(11, (2, 10))
     whole, _ = model(ids)
     _, state = model(ids[:, :4])
@@ -75,19 +75,19 @@ def test_carried_state_equals_reading_on():
 
 
 def test_output_is_tied_to_the_embedding():
-    model = build_model(ModelConfig("note", 11, (8,), 0.0)).eval()
+    model = build_network(NetworkConfig("note", 11, (8,), 0.0)).eval()
     h = torch.randn(8)
     assert torch.allclose(model.head(h), model.embedding.weight @ h + model.bias, atol=1e-6)
 
 
 def test_unknown_network_is_refused():
     with pytest.raises(ValueError, match="unknown network 'gpt'; choose from note, article"):
-        build_model(ModelConfig("gpt", 10))
+        build_network(NetworkConfig("gpt", 10))
 
 
 def test_shared_vectors_are_sums_and_follow_training():
     features = np.array([[0, 0], [1, 0], [1, 1]], dtype=np.float32)
-    model = build_model(ModelConfig("note", 3, (4,), 0.0, shared=True), features).eval()
+    model = build_network(NetworkConfig("note", 3, (4,), 0.0, shared=True), features).eval()
     own, parts = model.embedding.weight, model.feature_vectors
     assert torch.allclose(model.vectors()[2], own[2] + parts[0] + parts[1])
     assert torch.equal(model.vectors()[0], own[0])
@@ -102,4 +102,4 @@ def test_shared_vectors_are_sums_and_follow_training():
 
 def test_shared_network_wants_features_for_every_token():
     with pytest.raises(ValueError, match=r"3 tokens needs a row .*given: 2.*encoding\.features"):
-        build_model(ModelConfig("note", 3, (4,), shared=True), np.zeros((2, 5), np.float32))
+        build_network(NetworkConfig("note", 3, (4,), shared=True), np.zeros((2, 5), np.float32))

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from pianolstm.encodings import BOS, PianoRollEncoding, encoding_from_dict
 from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation import nll
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
@@ -86,7 +86,7 @@ def test_probabilities_of_all_rolls_of_two_frames_sum_to_one():
     torch.manual_seed(0)
     vocabulary = Vocabulary([BOS, FRAME_END, "C4", "D4", "E4"])
     grammar = ENCODING.grammar(vocabulary.tokens)
-    config = ModelConfig("note", len(vocabulary), (8,), 0.0)
+    config = NetworkConfig("note", len(vocabulary), (8,), 0.0)
     frames = [np.array(frame) for frame in itertools.product((False, True), repeat=3)]
     pieces = []
     for first, second in itertools.product(frames, repeat=2):
@@ -97,7 +97,7 @@ def test_probabilities_of_all_rolls_of_two_frames_sum_to_one():
     assert len({tuple(ids) for ids in pieces}) == 64
     total = {}
     for name, rules in (("with", grammar), ("without", None)):
-        model = build_model(config, grammar=rules)
+        model = build_network(config, grammar=rules)
         total[name] = sum(np.exp(-loss.sum()) for loss in nll(model, pieces).per_piece)
     assert total["with"] == pytest.approx(1, abs=1e-5)
     assert total["without"] < 0.9  # it must be able to fail
@@ -106,8 +106,8 @@ def test_probabilities_of_all_rolls_of_two_frames_sum_to_one():
 def test_step_by_step_obeys_the_grammar_too():
     vocabulary = Vocabulary(ENCODING.all_tokens())
     torch.manual_seed(0)
-    config = ModelConfig("note", len(vocabulary), (8,), 0.0)
-    model = build_model(config, grammar=ENCODING.grammar(vocabulary.tokens)).eval()
+    config = NetworkConfig("note", len(vocabulary), (8,), 0.0)
+    model = build_network(config, grammar=ENCODING.grammar(vocabulary.tokens)).eval()
     ids = torch.from_numpy(vocabulary.encode(["C4"]))
     step, _ = model.step(ids, model.zero_state(1))
     whole, _ = model(ids[None])

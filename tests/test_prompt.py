@@ -4,7 +4,7 @@ import torch
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.midi import write_midi
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.prompt import USUAL_BARS, read_prompt
 from pianolstm.vocabulary import Vocabulary
@@ -14,7 +14,7 @@ def network(encoding, vocabulary=None):
     torch.manual_seed(0)
     vocabulary = vocabulary or Vocabulary(encoding.all_tokens())
     return Checkpoint(
-        build_model(ModelConfig("note", len(vocabulary), (8,), 0.0)), vocabulary, encoding
+        build_network(NetworkConfig("note", len(vocabulary), (8,), 0.0)), vocabulary, encoding
     )
 
 

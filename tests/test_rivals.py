@@ -2,15 +2,14 @@ import pytest
 import torch
 
 from pianolstm.generation import generate
-from pianolstm.model import ModelConfig, build_model
-from pianolstm.rivals import RIVALS
+from pianolstm.networks import RIVALS, NetworkConfig, build_network
 
 V = 13
 
 
 def network(name):
     torch.manual_seed(0)
-    return build_model(ModelConfig(name, V, (16, 16), 0.0)).eval()
+    return build_network(NetworkConfig(name, V, (16, 16), 0.0)).eval()
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -86,4 +85,4 @@ def test_a_fresh_row_has_no_past_beside_one_that_has():
 def test_sizes_that_a_transformer_cannot_have():
     for hidden in ((16, 24), (12, 12)):
         with pytest.raises(ValueError, match="a multiple of 8"):
-            build_model(ModelConfig("transformer", V, hidden))
+            build_network(NetworkConfig("transformer", V, hidden))

@@ -11,7 +11,7 @@ from statistics import median
 import pretty_midi
 import pytest
 
-from pianolstm.checkpoint import shipped
+from pianolstm.checkpoint import load_pretrained
 from pianolstm.encodings import ArticleEncoding, article_tokens
 from pianolstm.generation import generate, generate_by_window
 from pianolstm.grid import quantise
@@ -91,7 +91,7 @@ def test_reading_beside_the_article_and_pretty_midi(name, songs_folder, tmp_path
 @pytest.mark.slow
 def test_writing_beside_the_articles_loop():
     """The article's network, the same weights: window by window, one stream, 64 pieces at once."""
-    article = shipped("article").model
+    article = load_pretrained("article").model
     ways = {
         "window": (lambda: generate_by_window(article, range(1, 101), 20), 20),
         "one stream": (lambda: generate(article, [[5]], 200), 200),

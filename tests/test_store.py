@@ -27,7 +27,7 @@ from pianolstm.folder import (
 )
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi, write_midi
-from pianolstm.model import ModelConfig
+from pianolstm.networks import NetworkConfig
 from pianolstm.training import TrainConfig, article_config, train
 
 
@@ -93,10 +93,10 @@ def test_training_takes_a_store(our_store, tmp_path, network):
     data = our_store[1].dataset()
     if network == "article":
         config = article_config(epochs=1, seconds=0.1, steps=20)
-        model = ModelConfig("article", len(data.vocabulary), (4, 4, 4), 0.0)
+        model = NetworkConfig("article", len(data.vocabulary), (4, 4, 4), 0.0)
     else:
         config = TrainConfig(epochs=1, seconds=0.1)
-        model = ModelConfig("note", len(data.vocabulary), (8,), 0.0)
+        model = NetworkConfig("note", len(data.vocabulary), (8,), 0.0)
     assert train(data, model, config, tmp_path / network).history[0]["valid_loss"] > 0
 
 

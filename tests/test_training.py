@@ -21,7 +21,7 @@ from pianolstm.checkpoint import (
 from pianolstm.dataset import Dataset
 from pianolstm.encodings import ArticleEncoding, PianoRollEncoding
 from pianolstm.evaluation import nll
-from pianolstm.model import ModelConfig, build_model
+from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.split import Split
 from pianolstm.training import (
     article_config,
@@ -34,7 +34,7 @@ from pianolstm.training import (
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
-NOTE = ModelConfig("note", 7, (8,), 0.3)
+NOTE = NetworkConfig("note", 7, (8,), 0.3)
 QUICK = TrainConfig(epochs=4, batch=2, steps=8, seed=3)
 
 
@@ -60,7 +60,7 @@ def test_training_lowers_the_loss_and_keeps_the_best(tmp_path, ids_pieces):
 
 
 def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
-    model = ModelConfig("article", 7, (4, 6, 4), 0.3)
+    model = NetworkConfig("article", 7, (4, 6, 4), 0.3)
     run(ids_pieces, tmp_path, model, article_config(epochs=2, steps=10, batch=16))
     names = [name for name in os.listdir(tmp_path) if name.startswith("weights-improvement-01-")]
     assert len(names) == 1 and names[0].endswith("-bigger.safetensors")
@@ -68,7 +68,7 @@ def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
 
 @pytest.mark.parametrize("network", ["note", "article"])
 def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pieces, network):
-    model = ModelConfig("article", 7, (4, 6, 4), 0.3) if network == "article" else NOTE
+    model = NetworkConfig("article", 7, (4, 6, 4), 0.3) if network == "article" else NOTE
     config = QUICK if network == "note" else article_config(epochs=4, steps=10, batch=16)
     run(ids_pieces, tmp_path / "whole", model, config)
     run(ids_pieces, tmp_path / "parts", model, config, stop_after=2)
@@ -86,7 +86,7 @@ KILLED = """
     from pianolstm.dataset import Dataset
 from pianolstm.split import Split
     from pianolstm.encodings import ArticleEncoding
-    from pianolstm.model import ModelConfig, build_model
+    from pianolstm.networks import NetworkConfig, build_network
     from pianolstm.vocabulary import Vocabulary
 
     folder, kill_at = sys.argv[1], int(sys.argv[2])
@@ -102,7 +102,7 @@ from pianolstm.split import Split
     pieces = [[rng.integers(1, 7, size=n)] for n in (20, 31, 45, 12)]
     data = Dataset(Split([], [], []), ArticleEncoding(), Vocabulary(list("abcdef")), pieces,
                    [rng.integers(1, 7, size=25)], [])
-    training.train(data, ModelConfig("note", 7, (8,), 0.3), TrainConfig(epochs=4, batch=2, steps=8),
+    training.train(data, NetworkConfig("note", 7, (8,), 0.3), TrainConfig(epochs=4, batch=2, steps=8),
                    folder)
 """
 
@@ -142,7 +142,7 @@ def test_the_articles_optimizer_takes_the_steps_of_keras_2():
 
 
 def test_windows_that_are_too_few_for_all_processes_are_left_out():
-    model = build_model(ModelConfig("article", 7, (4, 6, 4), 0.0))
+    model = build_network(NetworkConfig("article", 7, (4, 6, 4), 0.0))
     pieces = [[np.arange(21) % 6 + 1]]  # 11 windows of 10: two batches of 5, and one window
     config = article_config(batch=5, steps=10)
     assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5, 1]
@@ -165,14 +165,14 @@ def test_noise_and_a_grammar_exclude_each_other(tmp_path, ids_pieces):
     encoding = PianoRollEncoding()
     vocabulary = Vocabulary(encoding.all_tokens())
     data = Dataset(Split([], [], []), encoding, vocabulary, *ids_pieces, [])
-    model = ModelConfig("note", len(vocabulary), (8,), 0.0)
+    model = NetworkConfig("note", len(vocabulary), (8,), 0.0)
     with pytest.raises(ValueError, match=r"noise 0.1: after a wrong token the grammar of PianoR"):
         train(data, model, replace(QUICK, noise=0.1), tmp_path)
 
 
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match=r"optimizer 'sgd': use one of adamw, rmsprop"):
-        make_optimizer(build_model(NOTE), TrainConfig(optimizer="sgd"))
+        make_optimizer(build_network(NOTE), TrainConfig(optimizer="sgd"))
 
 
 def test_learning_rate_rises_then_falls():
@@ -184,7 +184,7 @@ def test_learning_rate_rises_then_falls():
 
 
 def test_pieces_come_home_to_their_own_keys_for_the_last_share_of_a_run():
-    model = build_model(NOTE)
+    model = build_network(NOTE)
     pieces = [[np.full(9, key) for key in range(1, 6)] for _ in range(20)]  # 3 is their own
     config = TrainConfig(batch=1, steps=8, transpose_until=0.6)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pianolstm.checkpoint import shipped
+from pianolstm.checkpoint import load_pretrained
 from pianolstm.encodings import ArticleEncoding, EventEncoding, RhythmEncoding
 from pianolstm.vocabulary import NearestKnown, Vocabulary, fill_unknown
 
@@ -41,7 +41,7 @@ def test_every_way_says_what_it_did():
 
 
 def test_whatever_is_unknown_to_a_shipped_network_has_a_neighbour():
-    network = shipped("voicing")
+    network = load_pretrained("voicing")
     strange = ["C1.C#1.D1.E-1.E1", "B8", "C2.F#5.C8"]
     filled = fill_unknown(strange, network.encoding, network.vocabulary)
     assert len(filled.tokens) == 3

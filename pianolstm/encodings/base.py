@@ -123,17 +123,10 @@ def register(kind: type[Encoding]) -> type[Encoding]:
     return kind
 
 
-# Names and settings that files of the first version hold, until they are rewritten
-_OLD_NAMES = {"ArticleEncoding": "article", "RhythmEncoding": "rhythm",
-              "EventEncoding": "events", "PianoRollEncoding": "rolls"}  # fmt: skip
-_OLD_SETTINGS = ("step", "note_length", "resolution", "metre", "velocity_bins")
-
-
 def encoding_from_dict(header: dict) -> Encoding:
     """The encoding that `to_dict` described. Raises ValueError for an unknown name or setting."""
-    settings = {key: value for key, value in header.items() if key not in _OLD_SETTINGS}
+    settings = dict(header)
     name = settings.pop("encoding", None)
-    name = _OLD_NAMES.get(name, name)
     if name not in ENCODINGS:
         raise ValueError(
             f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"

@@ -1,7 +1,8 @@
-"""Is the LSTM obsolete? Two other networks with its interface, for a fair comparison.
+"""Two other networks with the same interface, for a fair comparison: GRU and Transformer.
 
 A GRU has one state and two gates where the LSTM has two states and three gates; a Transformer has
-no state at all and looks back at the past instead. Embedding, output and dropout are `NoteLSTM`'s.
+no recurrent state and looks back at the past instead. Embedding, output and dropout are those of
+`NoteLSTM`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from pianolstm.model import ModelConfig, NoteLSTM, State
+from pianolstm.networks.base import NetworkConfig, State, register
+from pianolstm.networks.note import NoteLSTM
 
 
+@register("gru")
 class NoteGRU(NoteLSTM):
     """`NoteLSTM` with gated recurrent units (Cho et al. 2014, "Learning Phrase Representations
     using RNN Encoder-Decoder", section 2.3), PyTorch's variant."""
 
-    def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
-        super().__init__(config, features)
-        self.layers = nn.ModuleList(
-            nn.GRU(layer.input_size, layer.hidden_size, batch_first=True) for layer in self.layers
-        )
+    def make_layer(self, input_size: int, hidden: int) -> nn.Module:
+        return nn.GRU(input_size, hidden, batch_first=True)
 
     def zero_state(self, batch: int) -> State:
         return [(h,) for h, _ in super().zero_state(batch)]
@@ -35,20 +35,21 @@ class NoteGRU(NoteLSTM):
         return logits[:, 0], state
 
 
+@register("transformer")
 class NoteTransformer(NoteLSTM):
     """Causal self-attention (Vaswani et al. 2017, "Attention Is All You Need"), PyTorch's layers.
 
     One layer for each entry of `hidden`, which must be equal. A token sees itself and the `PAST`
-    tokens before it; the state is these: their ids plus one, (B, PAST), 0 where there is none. How
-    far away a token is, is told by a penalty on distance, a different one for each head (ALiBi:
-    Press, Smith and Lewis 2022, "Train Short, Test Long", section 3), so that no position is new.
+    tokens before it; the state is these: their ids plus one, (B, PAST), 0 where there is none.
+    Positions are encoded with ALiBi, a penalty on distance that differs from head to head (Press,
+    Smith and Lewis 2022, "Train Short, Test Long", section 3), so that no position is new.
     Through several layers it sees further: its whole chunk and the past in front of that.
     """
 
     PAST = 256
     HEADS = 8
 
-    def __init__(self, config: ModelConfig, features: np.ndarray | None = None) -> None:
+    def __init__(self, config: NetworkConfig, features: np.ndarray | None = None) -> None:
         E = config.hidden[-1]
         if set(config.hidden) != {E} or E % self.HEADS:
             raise ValueError(
@@ -115,6 +116,3 @@ class NoteTransformer(NoteLSTM):
     def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         logits, state = self(ids.unsqueeze(1), state)
         return logits[:, 0], state
-
-
-RIVALS = {"gru": NoteGRU, "transformer": NoteTransformer}

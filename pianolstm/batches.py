@@ -1,0 +1,115 @@
+"""Batches of one epoch and their losses: windows with one prediction each, or carried streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from pianolstm.checkpoint import TrainConfig
+from pianolstm.dataset import IGNORE, joined, streams, windows
+from pianolstm.distributed import rank, world
+from pianolstm.networks import State
+
+Pieces = Sequence[Sequence[np.ndarray]]  # [piece][key] → ids (T,)
+
+
+class Objective(nn.Module):
+    """The loss of a batch, as a module: what several processes keep in step is its gradient."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, inputs: torch.Tensor, targets: torch.Tensor, state: State | None, tokens: int
+    ) -> tuple[torch.Tensor, State | None]:
+        """Ids (B, T) and their targets → the sum of their losses over `tokens`, and the state.
+
+        Targets (B,) without a state are what follows whole windows, as the article trains.
+        """
+        if state is None:
+            logits = self.model.predict_next(inputs)
+        else:
+            logits, state = self.model(inputs, state)
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
+        return loss / tokens, state
+
+
+def epoch_losses(
+    model: nn.Module,
+    pieces: Pieces,
+    config: TrainConfig,
+    epoch: int,
+    progress: float = 0.0,
+    objective: nn.Module | None = None,
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """The batches of one epoch as (mean loss over its tokens, number of tokens).
+
+    Order and keys depend on the seed and the epoch alone, so that a resumed run repeats them.
+    Each piece is in a random key (after Walder 2016, "Modelling Symbolic Music: Beyond the Piano
+    Roll") until `progress`, the share of the run done, says otherwise. Of several processes each
+    takes its rows of every batch; their losses add up to the batch's.
+    """
+    objective = objective or Objective(model)
+    draw = np.random.default_rng([config.seed, epoch])
+    transpose = config.transpose and progress < config.transpose_until
+    keys = [draw.integers(len(p)) if transpose else len(p) // 2 for p in pieces]
+    batches = _window_batches if model.reads == "windows" else _stream_batches
+    yield from batches(model, objective, pieces, keys, config, draw)
+
+
+def _window_batches(model, objective, pieces, keys, config, draw):
+    device, mine = next(model.parameters()).device, slice(rank(), None, world())
+    inputs, targets = windows(joined(pieces, keys), config.steps)
+    for index in torch.from_numpy(draw.permutation(len(inputs))).split(config.batch):
+        rows = index[mine]
+        if len(index) >= world():  # else some process would have nothing to do
+            seen = noisy(inputs[rows], config.noise).to(device)
+            yield objective(seen, targets[rows].to(device).long(), None, len(index))[0], len(index)
+
+
+def _stream_batches(model, objective, pieces, keys, config, draw):
+    device, mine = next(model.parameters()).device, slice(rank(), None, world())
+    order = draw.permutation(len(pieces))
+    state = model.zero_state(len(range(config.batch)[mine]))
+    for chunk in streams((pieces[i][keys[i]] for i in order), config.batch, config.steps):
+        state = carry(state, chunk.fresh[mine].to(device))
+        tokens = int((chunk.targets != IGNORE).sum())
+        inputs, targets = noisy(chunk.inputs[mine], config.noise), chunk.targets[mine]
+        loss, state = objective(inputs.to(device), targets.to(device), state, tokens)
+        yield loss, tokens
+
+
+def batches_in_epoch(model: nn.Module, pieces: Pieces, config: TrainConfig) -> int:
+    """Batches in an epoch: exact for windows, an estimate for streams (rows end unevenly)."""
+    lengths = np.array([len(versions[0]) for versions in pieces])
+    if model.reads == "windows":
+        return max(1, math.ceil((lengths.sum() - config.steps) / config.batch))
+    return max(1, math.ceil(np.ceil((lengths - 1) / config.steps).sum() / config.batch))
+
+
+def noisy(ids: torch.Tensor, share: float) -> torch.Tensor:
+    """Ids (B, T) of which about `share` are replaced by others, drawn from the same batch.
+
+    A network that writes reads its own mistakes; so it has to learn to go on after wrong tokens.
+    Source: Xie et al. 2017, "Data Noising as Smoothing in Neural Network Language Models", unigram
+    noising. Raises ValueError for a share that is none.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"noise {share}: a share from 0 to less than 1")
+    if not share:
+        return ids
+    others = ids.flatten()[torch.randint(ids.numel(), ids.shape)]
+    return torch.where(torch.rand(ids.shape) < share, others, ids)
+
+
+def carry(state: State, fresh: torch.Tensor) -> State:
+    """The state for the next chunk: cut off from the past's gradient, zero for rows that start."""
+    keep = (~fresh).unsqueeze(1)
+    return [tuple(part.detach() * keep for part in layer) for layer in state]

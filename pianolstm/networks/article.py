@@ -1,0 +1,82 @@
+"""The article's network, as printed in 2017 and as its author changed it in 2019."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from pianolstm.networks.base import NetworkConfig, RecurrentNetwork, register
+
+ARTICLE_TRAINING = {
+    "epochs": 200, "batch": 64, "steps": 100, "optimizer": "rmsprop", "learning_rate": 1e-3,
+    "constant_rate": True, "weight_decay": 0.0, "clip": 0.0, "transpose": False,
+    "keep_improvements": True,
+}  # fmt: skip
+
+
+@register("article", ARTICLE_TRAINING, hidden=(256, 512, 256), dropout=0.3)
+@register("article_2019", ARTICLE_TRAINING, hidden=(512, 512, 512), dropout=0.3,
+          batch_norm=True, dropout_between=False)  # fmt: skip
+class ArticleLSTM(RecurrentNetwork):
+    """The article's network, layer by layer, in both versions that its author published.
+
+    2017, as printed in the article: LSTM 256 → dropout → LSTM 512 → dropout → LSTM 256 → dense 256
+    → dropout → dense V. 2,790,269 parameters at V = 381.
+
+    2019, as in the author's repository after he found the first "very sensitive" (its issue 31):
+    LSTM 512 → LSTM 512 → LSTM 512 → batch normalisation → dropout → dense 256 → ReLU → batch
+    normalisation → dropout → dense V. One part is missing: his first two layers drop 30 % of the
+    recurrent connections, which `nn.LSTM` cannot do.
+
+    In both the input is the id divided by V, a single number. Initialisation as in Keras:
+    Glorot-uniform input kernels, orthogonal recurrent kernels, forget-gate bias 1, one bias a gate
+    (PyTorch's second bias is frozen at zero); batch normalisation with Keras's momentum of 0.99
+    (PyTorch counts it the other way, 0.01) and epsilon 1e-3. Training is the article's: windows of
+    100 tokens, batches of 64, 200 epochs, RMSprop as in Keras 2, see `make_optimizer`.
+
+    The article prints another network for generation, 512-512-512, into which these weights do not
+    fit. Here a checkpoint carries its own configuration and `load_checkpoint` rebuilds exactly the
+    network that was trained; the contradiction cannot occur.
+    """
+
+    reads = "windows"
+    ignores = ("shared", "grammar")
+    DENSE = 256
+
+    def __init__(self, config: NetworkConfig, features: np.ndarray | None = None) -> None:
+        super().__init__(config, input_size=1)
+        self.dense = nn.Linear(config.hidden[-1], self.DENSE)
+        self.output = nn.Linear(self.DENSE, config.vocabulary_size)
+        for layer, hidden in zip(self.layers, config.hidden):
+            nn.init.xavier_uniform_(layer.weight_ih_l0)
+            nn.init.orthogonal_(layer.weight_hh_l0)
+            nn.init.zeros_(layer.bias_ih_l0)
+            nn.init.zeros_(layer.bias_hh_l0)
+            layer.bias_hh_l0.requires_grad_(False)
+            with torch.no_grad():
+                layer.bias_ih_l0[hidden : 2 * hidden] = 1.0  # gates: input, forget, cell, output
+        for linear in (self.dense, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        if config.batch_norm:
+            self.norms = nn.ModuleList(
+                nn.BatchNorm1d(size, eps=1e-3, momentum=0.01)
+                for size in (config.hidden[-1], self.DENSE)
+            )
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.config.batch_norm:
+            return self.output(self.dropout(self.dense(x)))
+        rows = x.flatten(0, -2)  # (…, H) → (N, H), the shape that batch normalisation takes
+        rows = self.dropout(self.norms[0](rows))
+        rows = self.dropout(self.norms[1](self.dense(rows).relu()))
+        return self.output(rows).unflatten(0, x.shape[:-1])
+
+    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
+        x, _ = self.hidden_states(windows)
+        return self.head(x[:, -1])

@@ -1,0 +1,213 @@
+"""What a network is, and the registry that names all of them.
+
+Shapes: B batch, T time steps, V vocabulary, E embedding, H hidden units. Every network is a
+`torch.nn.Module` with this interface (see `check_interface`):
+
+    reads = "streams"                        # predicts after every step and carries a state …
+    logits, state = model(ids, state)        # ids (B, T) → logits (B, T, V)
+    reads = "windows"                        # … or predicts once, after a whole window
+    logits = model.predict_next(ids)         # ids (B, T) → logits (B, V)
+
+    logits, state = model.step(ids, state)   # ids (B,) → logits (B, V): one step, for writing
+    state = model.zero_state(B)              # before the first token; a list of tuples of tensors
+
+So a network says itself how it is trained and asked. To add one, write the class and register it:
+
+    @register("mine", hidden=(64,), training={"learning_rate": 1e-3})
+    class MyNetwork(nn.Module):
+        def __init__(self, config, features=None): ...
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from torch import nn
+
+State = list[tuple[torch.Tensor, ...]]  # for each layer (h, c), both (B, H)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """All that is needed to build a network; it travels inside every checkpoint."""
+
+    name: str = "note"  # in `NETWORKS`
+    vocabulary_size: int = 0  # V, `<unk>` included
+    hidden: tuple[int, ...] = (384,)  # H of each layer
+    dropout: float = 0.5
+    shared: bool = False  # tokens share the vectors of the features they are made of
+    grammar: bool = True  # no probability for tokens that the encoding's grammar forbids
+    batch_norm: bool = False  # ArticleLSTM: around the dense layer, with ReLU (2019)
+    dropout_between: bool = True  # dropout between the LSTM layers (off in the article's of 2019)
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """A registered network: its class, and where its defaults differ from the configurations'."""
+
+    build: Callable[..., nn.Module]  # (config, features) → network
+    network: dict  # fields of NetworkConfig
+    training: dict = field(default_factory=dict)  # fields of TrainConfig
+
+
+NETWORKS: dict[str, NetworkKind] = {}
+
+
+def register(name: str, training: dict | None = None, **network) -> Callable:
+    """Make a network known to checkpoints and to the command line, with its own defaults.
+
+    Use it as a decorator. `network` are fields of `NetworkConfig`, `training` fields of
+    `TrainConfig`. Raises ValueError for a field that does not exist.
+    """
+    unknown = set(network) - {f.name for f in fields(NetworkConfig)}
+    if unknown:
+        raise ValueError(f"network {name!r}: NetworkConfig has no field {', '.join(unknown)}")
+
+    def add(kind: type[nn.Module]) -> type[nn.Module]:
+        NETWORKS[name] = NetworkKind(kind, network, training or {})
+        return kind
+
+    return add
+
+
+def network_config(name: str, vocabulary_size: int, **changes) -> NetworkConfig:
+    """The default configuration of a registered network, with changes. Raises ValueError."""
+    return NetworkConfig(name, vocabulary_size, **(_kind(name).network | changes))
+
+
+def _kind(name: str) -> NetworkKind:
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; choose from {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+def build_network(
+    config: NetworkConfig, features: np.ndarray | None = None, grammar: np.ndarray | None = None
+) -> nn.Module:
+    """The network that a configuration describes.
+
+    `features` (V, F) are for a shared one, see `NoteLSTM`. `grammar` (V, V) tells which token may
+    follow which; the others get no probability.
+
+    Raises ValueError for an unknown name, or features that are missing or of another size.
+    """
+    model = _kind(config.name).build(config, features)
+    model.config = config
+    if grammar is not None and config.grammar:
+        model.forbidden = torch.from_numpy(~grammar)
+    return model
+
+
+def check_interface(model: nn.Module, vocabulary_size: int) -> None:
+    """Raise TypeError, naming what is missing, for a network that cannot be trained or asked."""
+    kind, V = type(model).__name__, vocabulary_size
+    reads = getattr(model, "reads", None)
+    if reads not in ("streams", "windows"):
+        raise TypeError(f"{kind}.reads is {reads!r}; it must be 'streams' or 'windows'")
+    needed = ("zero_state", "step", *(["predict_next"] if reads == "windows" else []))
+    missing = [name for name in needed if not callable(getattr(model, name, None))]
+    if missing:
+        raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks.py")
+    device = next(model.parameters()).device
+    ids, was_training = torch.zeros(2, 3, dtype=torch.long, device=device), model.training
+    model.eval()
+    with torch.no_grad():
+        if reads == "windows":
+            found, wanted = model.predict_next(ids), (2, V)
+        else:
+            found, wanted = model(ids, model.zero_state(2))[0], (2, 3, V)
+        one = model.step(ids[:, 0], model.zero_state(2))[0]
+    model.train(was_training)
+    for what, shape, expected in (("its logits", found.shape, wanted), ("step", one.shape, (2, V))):
+        if tuple(shape) != expected:
+            raise TypeError(f"{kind}: {what} have shape {tuple(shape)} where {expected} is needed")
+
+
+class RecurrentNetwork(nn.Module):
+    """A stack of LSTM layers between an input (`embed`) and an output (`head`), both abstract."""
+
+    reads = "streams"
+    ignores = ("batch_norm",)  # fields of the configuration that mean nothing to it
+
+    def __init__(self, config: NetworkConfig, input_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("forbidden", None, persistent=False)  # (V, V), see `build_network`
+        sizes = [input_size, *config.hidden]
+        self.layers = nn.ModuleList(self.make_layer(i, h) for i, h in itertools.pairwise(sizes))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def make_layer(self, input_size: int, hidden: int) -> nn.Module:
+        return nn.LSTM(input_size, hidden, batch_first=True)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids of any shape → the first layer's input, one axis more."""
+        raise NotImplementedError
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        """Top layer's output (…, H) → logits (…, V)."""
+        raise NotImplementedError
+
+    def zero_state(self, batch: int) -> State:
+        """The state before the first token."""
+        device = next(self.parameters()).device
+        return [(torch.zeros(batch, h, device=device),) * 2 for h in self.config.hidden]
+
+    def hidden_states(
+        self, ids: torch.Tensor, state: State | None = None
+    ) -> tuple[torch.Tensor, State]:
+        """Ids (B, T) → the top layer's output (B, T, H) and the state after the last step."""
+        x, new_state = self.embed(ids), []
+        for depth, before in enumerate(state or self.zero_state(len(ids))):
+            if depth and self.config.dropout_between:
+                x = self.dropout(x)
+            x, after = self.run_layer(self.layers[depth], x, before)
+            new_state.append(after)
+        return x, new_state
+
+    def run_layer(
+        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """One layer over all steps: x (B, T, ·) and its state → (B, T, H) and the state after."""
+        h, c = state
+        x, (h, c) = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
+        return x, (h.squeeze(0), c.squeeze(0))
+
+    def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """Ids (B, T) → logits for the token after each step (B, T, V), and the state."""
+        x, state = self.hidden_states(ids, state)
+        return self.only_allowed(self.head(x), ids), state
+
+    def only_allowed(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Logits (…, V), minus infinity where the encoding's grammar forbids a token after ids."""
+        if self.forbidden is None:
+            return logits
+        return logits.masked_fill(self.forbidden[ids], -torch.inf)
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """One step without dropout: ids (B,) → logits (B, V).
+
+        nn.LSTM is built for long sequences and costs several times as much for a single step.
+        """
+        x, new_state = self.embed(ids), []
+        for layer, before in zip(self.layers, state):
+            h, c = torch.lstm_cell(x, before, layer.weight_ih_l0, layer.weight_hh_l0,
+                                   layer.bias_ih_l0, layer.bias_hh_l0)  # fmt: skip
+            new_state.append((h, c))
+            x = h
+        return self.only_allowed(self.head(x), ids), new_state
+
+    def parameter_count(self) -> int:
+        """Number of weights that training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def pick_device() -> torch.device:
+    """CUDA or Apple's MPS where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
