@@ -22,11 +22,15 @@ from pianolstm.vocabulary import ALL_KEYS, UNK_ID, Vocabulary
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it
 OWN_KEY = ALL_KEYS.index(0)
+OUT_OF_RANGE = -1  # in a table of ids: the token has no place in that key
 
 
 @dataclass(frozen=True)
 class Transposed(Sequence):
-    """The ids of one piece in every key of `ALL_KEYS`; each made when asked for."""
+    """The ids of one piece in every key of `ALL_KEYS`; each made when asked for.
+
+    Where a note would leave the range of the encoding, the piece stays in its own key.
+    """
 
     numbers: np.ndarray  # (T,) of the piece's tokens
     table: np.ndarray  # (12, numbers) → ids, see `Dataset.table`
@@ -35,7 +39,8 @@ class Transposed(Sequence):
         return len(self.table)
 
     def __getitem__(self, key: int) -> np.ndarray:
-        return self.table[key][self.numbers]
+        ids = self.table[key][self.numbers]
+        return self.table[OWN_KEY][self.numbers] if (ids == OUT_OF_RANGE).any() else ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +115,20 @@ class Dataset:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """The id of every one of `tokens` in each key of `ALL_KEYS`, shape (12, tokens)."""
-        ids, move = self.vocabulary.ids, self.encoding.transpose
-        rows = [[ids.get(move(t, s), UNK_ID) for t in self.tokens] for s in ALL_KEYS]
-        return np.array(rows, dtype=np.int64)
+        """The id of every one of `tokens` in each key of `ALL_KEYS`, shape (12, tokens).
+
+        `OUT_OF_RANGE` where a note had to move by an octave: it does not come back.
+        """
+        known, move = self.vocabulary.ids, self.encoding.transpose
+        rows = [[known.get(move(t, s), UNK_ID) for t in self.tokens] for s in ALL_KEYS]
+        table = np.array(rows, dtype=np.int64)
+        for place, token in enumerate(self.tokens):
+            if all(move(move(token, s), -s) == token for s in (ALL_KEYS[0], ALL_KEYS[-1])):
+                continue  # what stays in range furthest up and down does so in between
+            for key, semitones in enumerate(ALL_KEYS):
+                if move(move(token, semitones), -semitones) != token:
+                    table[key, place] = OUT_OF_RANGE
+        return table
 
     def _places(self, part: str) -> list[int]:
         return np.flatnonzero(self.parts == PARTS.index(part)).tolist()

@@ -6,37 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.dataset import IGNORE, prepare, streams, windows
-from pianolstm.encodings import ArticleEncoding
+from pianolstm.dataset import IGNORE, Dataset, joined, prepare, streams, windows
+from pianolstm.encodings import ArticleEncoding, EventEncoding, PianoRollEncoding
 from pianolstm.piece import Piece
-from pianolstm.split import is_chorale, soprano_line, split_pieces
+from pianolstm.vocabulary import ALL_KEYS, Vocabulary
 
-
-def test_split_is_about_80_10_10_and_chorales_only(song_pieces):
-    split = split_pieces(song_pieces)
-    sizes = [len(part) for part in split]
-    assert sum(sizes) == sum(map(is_chorale, song_pieces)) == 365
-    assert 0.75 < sizes[0] / sum(sizes) < 0.85
-    assert all(is_chorale(piece) for part in split for piece in part)
-    assert len(split_pieces(song_pieces, chorales_only=False).train) > sizes[0]
-
-
-def test_split_does_not_depend_on_order(song_pieces):
-    names = [[p.name for p in part] for part in split_pieces(song_pieces)]
-    assert names == [[p.name for p in part] for part in split_pieces(song_pieces[::-1])]
-
-
-def test_settings_of_one_tune_stay_together(song_pieces):
-    split = split_pieces(song_pieces)
-    lines = [{soprano_line(p) for p in part} for part in split]
-    assert not (lines[0] & lines[1] or lines[0] & lines[2] or lines[1] & lines[2])
-
-
-def test_soprano_line_ignores_transposition_and_the_lower_voices():
-    tune = [(0, 1, 72), (1, 1, 74), (2, 2, 76)]
-    one = Piece.from_quarters([*tune, (2, 1, 60), (3, 1, 62)])
-    other = Piece.from_quarters([*tune, (0, 4, 55)]).transpose(3)
-    assert soprano_line(one) == soprano_line(other) == ((480, 2), (480, 2))
+OWN = ALL_KEYS.index(0)
+VOICED = ArticleEncoding(voicing=True)
 
 
 def test_windows_are_the_articles():
@@ -74,15 +50,50 @@ def test_streams_give_every_target_once_with_its_own_past(lengths, batch, steps)
 
 def test_prepare_numbers_train_and_held_out_alike(song_pieces):
     data = prepare(song_pieces[:60], ArticleEncoding())
-    assert len(data.train[0]) == 12
+    sizes = [len(data.train), len(data.valid), len(data.test)]
+    assert sizes == [len(part) for part in data.split] and sum(sizes) == len(data)
+    assert f"{len(data)} pieces" in repr(data)
     piece = data.split.valid[0]
     assert data.vocabulary.decode(data.valid[0]) == [
         t if t in data.vocabulary else "<unk>" for t in ArticleEncoding().encode(piece)
     ]
-    own = ArticleEncoding().encode(data.split.train[0])
-    assert data.vocabulary.decode(data.train_own_key[0]) == own
+    for key, semitones in enumerate(ALL_KEYS):
+        moved = ArticleEncoding().encode(data.split.train[0].transpose(semitones))
+        assert data.vocabulary.decode(data.train[0][key]) == moved
+    assert np.array_equal(data.train_own_key[0], data.train[0][OWN])
+    assert len(data.train_all_keys) == 12 * len(data.train)
 
 
-def test_prepare_refuses_too_few_pieces(song_pieces):
-    with pytest.raises(ValueError, match=r"1 pieces give a split of .*each part needs a piece"):
-        prepare(song_pieces[:1], ArticleEncoding())
+def test_ids_come_in_all_keys_from_a_table():
+    vocabulary = Vocabulary.for_training(VOICED, {"C4": 1, "E4.G4": 1})
+    ids = vocabulary.encode(["C4", "E4.G4", "C4"])
+    data = Dataset.from_ids(VOICED, vocabulary, [ids, ids[:1]], [ids[1:]])
+    assert data.table.shape == (12, len(vocabulary))
+    assert vocabulary.decode(data.train[0][0]) == ["F#3", "B-3.C#4", "F#3"]
+    assert joined(data.train, [OWN, OWN]).tolist() == [*ids, *ids[:1]]
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [2, 1, 0]
+    empty = Dataset.from_ids(VOICED, vocabulary, [], [])
+    assert len(empty) == 0 and not empty.train and not empty.valid
+
+
+def test_a_token_unknown_in_its_own_key_may_be_known_in_another(song_pieces):
+    vocabulary = Vocabulary(["E4"])  # four semitones above C4
+    data = prepare(song_pieces[:60], VOICED, vocabulary)
+    found = [key for key in range(12) if data.train[0][key].any()]
+    own = set(VOICED.encode(data.split.train[0]))
+    assert found == [k for k, s in enumerate(ALL_KEYS) if VOICED.transpose("E4", -s) in own]
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize("encoding", [PianoRollEncoding(), EventEncoding(), VOICED])
+def test_a_piece_stays_in_its_key_where_another_would_leave_the_range(encoding):
+    """A frame of a piano roll goes down; a note that moved by an octave could be in the way."""
+    pitches = [107, 100, 60] if isinstance(encoding, PianoRollEncoding) else [126, 119, 60]
+    tokens = encoding.encode(Piece.from_quarters([(0, 1, p) for p in pitches]))
+    vocabulary = Vocabulary.for_training(encoding, dict.fromkeys(tokens, 1))
+    data = Dataset.from_ids(encoding, vocabulary, [vocabulary.encode(tokens)], [])
+    versions = [vocabulary.decode(ids) for ids in data.train[0]]
+    assert [v == tokens for v in versions] == [s == 0 or s > 1 for s in ALL_KEYS]
+    grammar = encoding.grammar(vocabulary.tokens)
+    for ids in data.train[0] if grammar is not None else []:
+        assert grammar[ids[:-1], ids[1:]].all()

@@ -1,54 +1,11 @@
-from collections import defaultdict
-
-import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from music21 import converter
-from pianolstm.engines import ENGINES
 
 from pianolstm.decoding import to_stream, voices, write_musicxml
-from pianolstm.midi import read_midi, write_midi
-from pianolstm.piece import NOTE_DTYPE, Piece
+from pianolstm.piece import Piece
 
-
-def without_overlaps(rows):
-    """Keep rows in which no two notes of one pitch overlap on a track."""
-    ends = defaultdict(int)
-    kept = []
-    for onset, duration, pitch, track, velocity in sorted(rows):
-        if onset >= ends[pitch, track]:
-            ends[pitch, track] = onset + duration
-            kept.append((onset, duration, pitch, track, velocity))
-    return kept
-
-
-note = st.tuples(st.integers(0, 4000), st.integers(1, 2000), st.integers(0, 127),
-                 st.integers(0, 2), st.integers(1, 127))  # fmt: skip
-
-
-@settings(max_examples=80)
-@given(
-    st.lists(note, min_size=1, max_size=40),
-    st.lists(st.integers(0, 127), min_size=3, max_size=3),
-    st.sampled_from([1, 12, 96, 480, 10_080, 32_767]),
-    st.sampled_from(list(ENGINES)),
-)
-def test_write_then_read_is_the_identity(tmp_path_factory, rows, programs, tpq, engine):
-    present = sorted({row[3] for row in rows})
-    notes = [(onset, length, pitch, velocity, programs[track], present.index(track))
-             for onset, length, pitch, track, velocity in without_overlaps(rows)]  # fmt: skip
-    names = tuple(f"hand {t}" for t in range(len(present)))
-    piece = Piece(np.array(notes, dtype=NOTE_DTYPE), tpq, tempi=((0, 75.0), (960, 120.0)),
-                  key="D minor", time_signatures=((0, 3, 4),), track_names=names)  # fmt: skip
-    path = write_midi(piece, tmp_path_factory.mktemp("midi") / "x.mid")
-    read = read_midi(path, engine=engine, audit=True)
-    assert read == piece
-    assert read.note_ons == len(piece)
-
-
-def test_every_song_survives_writing(song_pieces, tmp_path):
-    for piece in song_pieces[::20]:
-        assert read_midi(write_midi(piece, tmp_path / "x.mid")) == piece
+note = st.tuples(st.integers(0, 4000), st.integers(1, 2000), st.integers(0, 127))
 
 
 @given(st.lists(note, max_size=40))

@@ -38,7 +38,8 @@ def test_a_file_that_kills_its_process_is_named_and_the_rest_goes_on():
 def test_a_script_without_a_main_guard_is_told_so(tmp_path, songs_folder):
     script = tmp_path / "script.py"
     script.write_text(
-        f"from pianolstm.folder import read_folder\nread_folder({str(songs_folder)!r}, processes=2)\n"
+        "from pianolstm.folder import read_folder\n"
+        f"read_folder({str(songs_folder)!r}, processes=2)\n"
     )
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert result.returncode == 1

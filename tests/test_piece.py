@@ -3,12 +3,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.piece import NOTE_DTYPE, Piece, pitch_name
+from pianolstm.piece import NOTE_DTYPE, Piece, key_name, key_sharps, listed, pitch_name
 
 
 def test_pitch_names_are_music21s():
     assert [pitch_name(p) for p in (60, 61, 63, 70, 0, 127)] == [
         "C4", "C#4", "E-4", "B-4", "Cm1", "G9"]  # fmt: skip
+
+
+@pytest.mark.parametrize("minor", [False, True])
+@pytest.mark.parametrize("sharps", range(-7, 8))
+def test_key_names_are_reversible(sharps, minor):
+    assert key_sharps(key_name(sharps, minor)) == (sharps, minor)
+
+
+def test_counts_in_words():
+    assert listed({"percussion": 1234, "zero length": 1}) == "1,234 percussion, 1 zero length"
+    assert listed({}) == "none"
 
 
 def test_notes_are_sorted_by_onset():
@@ -19,13 +30,26 @@ def test_notes_are_sorted_by_onset():
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [((-1, 480, 60), "before 0"), ((0, 0, 60), "at least 1"), ((0, 480, 200), "above 127")],
-)
+    [((-1, 480, 60), "starts at tick -1"), ((0, 0, 60), "shortest lasts 0 ticks"),
+     ((0, 480, 200), "its highest is 200; expected at least 0, at least 1, at most 127")],
+)  # fmt: skip
 def test_impossible_notes_are_refused(row, message):
-    notes = np.zeros(1, dtype=Piece.from_quarters([]).notes.dtype)
+    notes = np.zeros(1, dtype=NOTE_DTYPE)
     notes["onset"], notes["duration"], notes["pitch"] = row
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"piece 'bad': .*{message}"):
         Piece(notes, name="bad")
+
+
+@pytest.mark.parametrize("notes", [[60, 64, 67], np.array([60, 64, 67]), None])
+def test_what_is_no_array_of_notes_is_refused_with_the_way_out(notes):
+    with pytest.raises(TypeError, match=r"must be an array of NOTE_DTYPE.*Piece\.from_quarters"):
+        Piece(notes)
+
+
+def test_a_piece_equals_its_copy_whatever_its_name(scale):
+    same = Piece(scale.notes, track_names=scale.track_names, name="other")
+    assert same == scale and same != scale.transpose(1) and scale != "scale"
+    assert repr(scale) == "Piece('scale': 10 notes, 2 track(s), 2 bars, 5.3 s)"
 
 
 def test_notes_cannot_be_changed(scale):
@@ -51,8 +75,9 @@ def test_excerpt_starts_at_zero_and_keeps_its_metre(scale):
     assert second.onsets.min() == 0
     assert len(second) == 5
     assert second.time_signatures == ((0, 4, 4),)
-    with pytest.raises(ValueError, match="bars 1 to 2"):
-        scale.bars(3, 4)
+    for first, last in ((3, 4), (0, 1), (2, 1)):
+        with pytest.raises(ValueError, match=f"bars 1 to 2, not {first}-{last}"):
+            scale.bars(first, last)
 
 
 def test_excerpt_cuts_notes_at_its_last_bar_line():

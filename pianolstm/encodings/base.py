@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import ClassVar
 
@@ -113,7 +113,7 @@ def register(kind: type[Encoding]) -> type[Encoding]:
     Raises ValueError for a class without a name or a method, or with the name of another class.
     """
     required = ("encode", "decode", "transpose", "notes_of")
-    missing = [method for method in required if method not in vars(kind)]
+    missing = [name for name in required if getattr(kind, name) is getattr(Encoding, name)]
     if missing or not kind.name:
         raise ValueError(f"{kind.__name__} lacks {', '.join(missing) or 'a name'}. See Encoding")
     known = ENCODINGS.get(kind.name)
@@ -131,8 +131,11 @@ def encoding_from_dict(header: dict) -> Encoding:
         raise ValueError(
             f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
         )
+    kind = ENCODINGS[name]
+    for old in set(_OLD_SETTINGS) - {field.name for field in fields(kind)}:
+        settings.pop(old, None)
     try:
-        return ENCODINGS[name](**settings)
+        return kind(**settings)
     except TypeError as error:
         raise ValueError(f"encoding {name!r}: {error}") from None
 

@@ -25,15 +25,15 @@ def test_a_frame_is_written_from_the_top_voice_down():
 @given(arrays(bool, st.tuples(st.integers(0, 9), st.just(KEYS))))
 def test_every_roll_has_one_text_and_comes_back(roll):
     tokens = ENCODING.write(roll)
-    back, mended = ENCODING.read(tokens)
-    assert np.array_equal(back, roll) and not mended
+    back, repaired = ENCODING.read(tokens)
+    assert np.array_equal(back, roll) and not repaired
     grammar = ENCODING.grammar(ENCODING.all_tokens())
     place = {token: i for i, token in enumerate(ENCODING.all_tokens())}
     assert all(grammar[place[a], place[b]] for a, b in itertools.pairwise(tokens))
 
 
 @given(st.lists(st.sampled_from([FRAME_END, FRAME_END, BOS, "C4", "E4", "A0", "C8", "nonsense"])))
-def test_any_tokens_decode_and_what_the_grammar_allows_needs_no_mending(tokens):
+def test_any_tokens_decode_and_what_the_grammar_allows_needs_no_repair(tokens):
     piece = ENCODING.decode(tokens)
     vocabulary = Vocabulary(ENCODING.all_tokens())
     follows, ids = ENCODING.grammar(vocabulary.tokens), vocabulary.encode([BOS, *tokens])
@@ -60,13 +60,12 @@ def test_notes_between_frames_are_counted_and_notes_off_the_keyboard_refused():
         PianoRollEncoding(0)
 
 
-def test_mends_are_counted():
+def test_what_is_repaired_is_counted():
     piece = ENCODING.decode(["C4", "E4", "loud:3", FRAME_END, BOS, "C4"])
     assert len(piece) == 2
     assert piece.repaired == {
         "notes out of order": 1,
-        "unreadable tokens": 1,
-        "beginnings in the middle": 1,
+        "unreadable tokens": 2,  # `<bos>` inside of a piece is one
         "frames without an end": 1,
     }
 
@@ -75,7 +74,7 @@ def test_interface():
     assert ENCODING.transpose("C4", 3) == "E-4" and ENCODING.transpose(FRAME_END, 3) == FRAME_END
     assert ENCODING.transpose("C8", 5) == "F7" and ENCODING.transpose("A0", -1) == "G#1"
     assert ENCODING.notes_of("C4") == ([60], 0) and ENCODING.notes_of(FRAME_END) == ([], 0)
-    assert ENCODING.hides("C4") == (1, 0) and ENCODING.hides(FRAME_END) == (0, 0)
+    assert ENCODING.hidden_counts("C4") == (1, 0) and ENCODING.hidden_counts(FRAME_END) == (0, 0)
     assert ENCODING.features(["C4", FRAME_END]).sum(axis=1).tolist() == [2, 0]
     assert len(ENCODING.all_tokens()) == 90
     assert encoding_from_dict(PianoRollEncoding(4).to_dict()) == PianoRollEncoding(4)

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+from mido import Message
+
+from pianolstm.folder import FileResult, FolderReport, find_midi_files, read_folder
+from pianolstm.midi import write_midi
+from pianolstm.parallel import CrashError
+
+LENT = Path(__file__).resolve().parents[2] / "shared" / "midi"
+
+
+@pytest.fixture
+def folder(tmp_path, scale, midi_file):
+    """A good file, a damaged one, drums, a file of another kind, and a good one further down."""
+    write_midi(scale, tmp_path / "good.mid")
+    (tmp_path / "bad.mid").write_bytes(b"")
+    drum = {"note": 36, "channel": 9}
+    midi_file([Message("note_on", **drum), Message("note_off", time=9, **drum)], name="drums.mid")
+    (tmp_path / "notes.txt").write_text("not music")
+    (tmp_path / "sub").mkdir()
+    write_midi(scale.transpose(1), tmp_path / "sub" / "deep.MIDI")
+    return tmp_path
+
+
+def test_every_file_is_reported_and_the_rest_goes_on(folder):
+    report = read_folder(folder)
+    assert [piece.name for piece in report.pieces] == ["good"]
+    assert report.files == {"read": 1, "empty": 1, "damaged": 1}
+    assert report.dropped == {"percussion": 1}
+    assert list(report.messages) == ["bad.mid", "drums.mid"]
+    assert str(report).splitlines() == [
+        "3 files: 1 read, 1 empty, 1 damaged",
+        "10 notes kept (music: everything but drums); left out: 1 percussion",
+        "not audited",
+        "  bad.mid: the file is empty (0 bytes). Get another copy of the file",
+        "  drums.mid: no notes to learn from (1 percussion). Use a file with at least one pitched "
+        "instrument",
+    ]
+
+
+def test_what_is_looked_for_can_be_chosen(folder):
+    audited = str(read_folder(folder, instruments="piano", audit=True))
+    assert "audited 1 of 1 pieces: 10 note-ons, 0 unaccounted for" in audited
+    assert "music: piano" in audited
+    everything = read_folder(folder, recursive=True)
+    assert [piece.name for piece in everything.pieces] == ["good", "deep"]
+    two = read_folder(folder, recursive=True, processes=2, progress=False)
+    assert two.pieces == everything.pieces and str(two) == str(everything)
+
+
+def test_a_note_that_is_lost_shows_in_the_audit():
+    report = FolderReport()
+    report.add("a.mid", FileResult("read", notes=9, note_ons=11, dropped={"zero length": 1}))
+    report.add("b.mid", FileResult("read", notes=5))  # not audited
+    assert "audited 1 of 2 pieces: 11 note-ons, 1 unaccounted for" in str(report)
+
+
+def test_a_file_that_mido_cannot_count_does_not_spoil_the_audit(tmp_path, scale):
+    write_midi(scale, tmp_path / "a.mid")
+    data = write_midi(scale, tmp_path / "b.mid").read_bytes()
+    key = b"\0\xff\x59\x02\x09\0"  # nine sharps, at which mido stops
+    start = data.index(b"MTrk")
+    length = int.from_bytes(data[start + 4 : start + 8]) + len(key)
+    odd = data[: start + 4] + length.to_bytes(4) + key + data[start + 8 :]
+    (tmp_path / "b.mid").write_bytes(odd)
+    report = read_folder(tmp_path, audit=True)
+    assert "20 notes kept" in str(report)
+    assert "audited 1 of 2 pieces: 10 note-ons, 0 unaccounted for" in str(report)
+
+
+def test_a_file_that_killed_its_process_is_a_damaged_one(folder, monkeypatch):
+    died = CrashError("good.mid: the process that read it died")
+    monkeypatch.setattr("pianolstm.folder.map_files", lambda _, paths, *rest: [died] * len(paths))
+    report = read_folder(folder)
+    assert report.files == {"damaged": 3}
+    assert "  good.mid: the process that read it died" in str(report)
+
+
+def test_twenty_messages_are_enough():
+    report = FolderReport()
+    for i in range(25):
+        report.add(f"{i}.mid", FileResult("damaged", f"{i}.mid: damaged"))
+    assert str(report).endswith("19.mid: damaged\n  … and 5 more")
+
+
+def test_folder_without_midi_files(tmp_path):
+    (tmp_path / "folder.mid").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no file that ends in \.mid .*recursive=True"):
+        find_midi_files(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"Give a folder of MIDI files$"):
+        find_midi_files(tmp_path, recursive=True)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        find_midi_files(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not LENT.is_dir(), reason="the lent MIDI files are not here")
+def test_lent_files_read_or_say_why():
+    report = read_folder(LENT, recursive=True, audit=True)
+    assert report.files == {"read": len(find_midi_files(LENT, True)) - 1, "empty": 1}
+    assert list(report.messages) == ["corrupted/empty.mid"]
+    assert report.audited == len(report.pieces) and report.unaccounted == 0
