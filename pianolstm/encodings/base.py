@@ -131,11 +131,8 @@ def encoding_from_dict(header: dict) -> Encoding:
         raise ValueError(
             f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
         )
-    kind = ENCODINGS[name]
-    for old in set(_OLD_SETTINGS) - {field.name for field in fields(kind)}:
-        settings.pop(old, None)
     try:
-        return kind(**settings)
+        return ENCODINGS[name](**settings)
     except TypeError as error:
         raise ValueError(f"encoding {name!r}: {error}") from None
 
