@@ -13,16 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pianolstm.encodings import BOS, EOS
-from pianolstm.options import OUR_SONGS, parser
+from pianolstm.options import parser
 from pianolstm.piece import listed
-
-
-def songs(args: argparse.Namespace) -> None:
-    """build midi_songs from music21's corpus"""
-    from pianolstm.songs import build_songs
-
-    out = args.out or (OUR_SONGS / "ensemble" if args.ensemble else OUR_SONGS)
-    print(build_songs(out, ensemble=args.ensemble))
 
 
 def read(args: argparse.Namespace) -> None:
@@ -400,17 +392,9 @@ def compose(args: argparse.Namespace) -> None:
             print(f"mended in {name}: {listed(mended)}", file=sys.stderr)
 
 
-def page(args: argparse.Namespace) -> None:
-    """render the notebooks, with their results, to web pages that work offline"""
-    from pianolstm.page import build_page
-
-    written = build_page(args.out, args.notebooks)
-    print(f"{len(written)} files; open {args.out / 'index.html'}")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run a command. Faults in what the user gave are one line on stderr, and exit status 2."""
-    commands = (songs, read, train, benchmark, evaluate, judge, compose, page)
+    commands = (read, train, benchmark, evaluate, judge, compose)
     args = parser({function.__name__: function for function in commands}).parse_args(argv)
     try:
         args.function(args)

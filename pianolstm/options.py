@@ -51,12 +51,6 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
         only_help = "pieces whose names fit, such as 'bach_*', rather than the chorales"
         sub.add_argument("--only", nargs="+", metavar="PATTERN", help=only_help)
 
-    sub = add("songs")
-    songs_out = "folder to write; midi_songs, or midi_songs/ensemble, unless given"
-    sub.add_argument("--out", type=Path, help=songs_out)
-    ensemble_help = "four parts a piece: chorales for choir, and string quartets"
-    sub.add_argument("--ensemble", action="store_true", help=ensemble_help)
-
     def add_encoding(sub: argparse.ArgumentParser) -> None:
         encoding_help = "chords in even steps, chords with durations, or notes as events"
         choices = ("article", "rhythm", "events")
@@ -163,7 +157,4 @@ def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     sub.add_argument("--force", action="store_true", help="overwrite files of that name")
     sub.add_argument("--checkpoint", default="events",
                      help=f"the network: a file, or {', '.join(SHIPPED)}")  # fmt: skip
-    sub = add("page")
-    sub.add_argument("out", type=Path, help="folder for the pages; open its index.html")
-    sub.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="folder to render")
     return top

@@ -1,7 +1,10 @@
 """Shared fixtures, and what nbval leaves out of its comparison."""
 
+import importlib.util
 import io
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import mido
 import numpy as np
@@ -20,6 +23,26 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def songs_folder() -> Path:
     return ROOT / "midi_songs"
+
+
+def load_script(path: str) -> ModuleType:
+    """Import a script that lies beside the package."""
+    name = f"{Path(path).stem}_script"
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def build() -> ModuleType:
+    return load_script("midi_songs/build.py")
+
+
+@pytest.fixture(scope="session")
+def render() -> ModuleType:
+    return load_script("notebooks/render.py")
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pianolstm.page import build_page
-
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)  # fmt: skip
@@ -106,9 +104,9 @@ def check_player(tab):
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
+def rendered(render, tmp_path_factory):
     out = tmp_path_factory.mktemp("page")
-    build_page(out, ROOT / "notebooks")
+    render.render(out)
     return out
 
 

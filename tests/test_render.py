@@ -1,12 +1,13 @@
+"""The web pages that `notebooks/render.py` makes, and the glossary."""
+
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import pytest
-
-from pianolstm.__main__ import main
-from pianolstm.page import build_page
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -14,8 +15,12 @@ NOTEBOOKS = ROOT / "notebooks"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
+    """File name → text, as the script writes them."""
     out = tmp_path_factory.mktemp("page")
-    return {path.name: path.read_text(encoding="utf-8") for path in build_page(out, NOTEBOOKS)}
+    command = [sys.executable, str(NOTEBOOKS / "render.py"), str(out)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"open {out / 'index.html'}" in result.stdout
+    return {path.name: path.read_text(encoding="utf-8") for path in out.iterdir()}
 
 
 def test_every_notebook_has_a_page_with_its_neighbours(page):
@@ -49,26 +54,44 @@ def test_every_picture_has_words(page):
             assert words and "No description" not in words[1], f"{name}: {tag[-200:]}"
 
 
-def test_a_notebook_that_was_not_executed_is_refused(tmp_path):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 · x"),
-                                               nbformat.v4.new_code_cell("1 + 1")])  # fmt: skip
-    nbformat.write(notebook, tmp_path / "01_x.ipynb")
-    with pytest.raises(ValueError, match=r"01_x\.ipynb has not been executed"):
-        build_page(tmp_path / "out", tmp_path)
+def test_solutions_stay_folded_away(page):
+    for name in sorted(set(page) - {"page.css", "index.html", "glossary.html"}):
+        solutions = re.findall(r"<details>.*?</summary>(.*?)</details>", page[name], re.DOTALL)
+        assert solutions, name
+        assert all(solution.strip() for solution in solutions), name
 
 
-def test_other_pages_are_not_overwritten(tmp_path):
-    (tmp_path / "index.html").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds other pages"):
-        build_page(tmp_path, NOTEBOOKS)
-    assert (tmp_path / "index.html").read_text() == "mine"
+@pytest.fixture
+def half_executed(tmp_path):
+    """A folder with two notebooks, in the second of which a cell has not been executed."""
+    for name, count in (("01_done", 1), ("02_open", None)):
+        title = nbformat.v4.new_markdown_cell(f"# {name}")
+        cell = nbformat.v4.new_code_cell("x = 1\nx + 1", execution_count=count)
+        notebook = nbformat.v4.new_notebook(cells=[title, cell])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    return tmp_path
 
 
-def test_the_command_says_what_to_open(tmp_path, capsys, monkeypatch):
-    assert main(["page", str(tmp_path / "out"), "--notebooks", str(NOTEBOOKS)]) == 0
-    assert "index.html" in capsys.readouterr().out
-    assert main(["page", str(tmp_path / "out"), "--notebooks", str(tmp_path)]) == 2
-    assert "no notebooks. Run this where the project lies" in capsys.readouterr().err
+def test_a_cell_that_was_not_executed_is_named_and_earlier_pages_stay(render, half_executed):
+    out = half_executed / "out"
+    message = r"02_open\.ipynb: cell 2, which begins with 'x = 1', has not been executed"
+    for _ in range(2):  # what stays does not stand in the way of a second run
+        with pytest.raises(ValueError, match=message):
+            render.render(out, half_executed)
+        assert sorted(path.name for path in out.iterdir()) == ["01_done.html", "page.css"]
+
+
+@pytest.mark.parametrize("name", ["index.html", "page.css", "photo.png"])
+def test_a_folder_with_other_files_is_refused(render, tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        render.main([str(tmp_path)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"render.py: {tmp_path / name} was not made by this script. Move it")
+    assert error.count("\n") == 1
+    assert (tmp_path / name).read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_glossary_explains_every_linked_term_and_links_every_term():

@@ -1,24 +1,22 @@
+"""The songs of `midi_songs`, and the script that builds them."""
+
 import re
+import subprocess
+import sys
 from collections import Counter
 
-import numpy as np
 import pytest
 
-from pianolstm import songs
 from pianolstm.midi import read_midi, write_midi
-from pianolstm.piece import NOTE_DTYPE
-from pianolstm.songs import build_songs, strike_once
-from pianolstm.sources import read_source
 
 SAMPLE = ["bach/bwv269.mxl", "bach/bwv66.6.mxl", "schoenberg/opus19/movement6.mxl"]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(build, tmp_path_factory):
     folder = tmp_path_factory.mktemp("songs")
-    return folder, build_songs(
-        folder, [*SAMPLE, "bach/bwv277.krn", "bach/bwv1.6.mxl", "no/such.mxl"]
-    )
+    entries = [*SAMPLE, "bach/bwv277.krn", "bach/bwv1.6.mxl", "no/such.mxl"]
+    return folder, build.build_songs(folder, entries=entries)
 
 
 def test_same_music21_same_bytes(built, songs_folder):
@@ -35,17 +33,56 @@ def test_what_cannot_be_exported_is_named_and_the_rest_goes_on(built):
     assert "FileNotFoundError" in report.skipped["no/such.mxl"]
     assert "no/such.mxl" in str(report)
     notes = sum(len(piece) for _, piece in report.written)
-    assert f"audited: {notes:,} note-ons in the files, all accounted for" in str(report)
+    assert f"3 songs written with {notes:,} notes" in str(report)
 
 
-def test_a_song_that_reads_back_differently_is_not_written(tmp_path, monkeypatch):
+def test_a_song_that_reads_back_differently_is_not_written(build, tmp_path, monkeypatch):
     def first_half(piece, path):
         return write_midi(piece.bars(1, 3), path)
 
-    monkeypatch.setattr(songs, "write_midi", first_half)
-    report = build_songs(tmp_path, SAMPLE[:1])
+    monkeypatch.setattr(build, "write_midi", first_half)
+    report = build.build_songs(tmp_path, entries=SAMPLE[:1])
     assert "reads back as something else" in report.skipped[SAMPLE[0]]
     assert not list(tmp_path.glob("*.mid"))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mine.mid", "SOURCES.md"])
+def test_a_folder_with_other_files_is_refused(build, built, tmp_path, capsys, name):
+    (tmp_path / "SOURCES.md").write_bytes((built[0] / "SOURCES.md").read_bytes())
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        build.main(["--out", str(tmp_path)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"build.py: {tmp_path / name} was not made by this script. Move it")
+    assert error.count("\n") == 1
+    assert (tmp_path / name).read_text() == "mine"
+    assert not list(tmp_path.glob("bach*"))
+
+
+def test_its_own_folders_can_be_built_again(build, built, songs_folder):
+    for folder in (built[0], songs_folder, songs_folder / "ensemble", songs_folder / "new"):
+        build.refuse_other_files(folder)
+
+
+def test_a_build_that_is_stopped_writes_nothing(build, tmp_path, capsys, monkeypatch):
+    def stop_after_first(entry, *options, build_song=build.build_song):
+        if entry != SAMPLE[0]:
+            raise KeyboardInterrupt
+        return build_song(entry, *options)
+
+    monkeypatch.setattr(build, "candidates", lambda ensemble: SAMPLE)
+    monkeypatch.setattr(build, "build_song", stop_after_first)
+    with pytest.raises(SystemExit):
+        build.main(["--out", str(tmp_path)])
+    assert "nothing was written" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_runs_as_a_script(songs_folder):
+    command = [sys.executable, str(songs_folder / "build.py"), "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--ensemble" in result.stdout
 
 
 def test_a_pickup_keeps_its_place_in_the_bar(songs_folder):
@@ -72,29 +109,25 @@ def test_repeats_are_not_expanded_and_ties_are_one_note(songs_folder):
 
 def test_tempo_metre_key_and_staves_are_in_every_file(song_pieces):
     for piece in song_pieces:
-        assert piece.track_names == songs.STAVES
+        assert piece.track_names == ("Upper staff", "Lower staff")
         assert piece.tempi and piece.time_signatures
         assert piece.key, piece.name
 
 
-def test_a_key_is_struck_once_at_a_time():
-    rows = [(0, 4, 60), (0, 2, 60), (3, 2, 60), (0, 9, 64)]
-    notes = np.zeros(4, dtype=NOTE_DTYPE)
-    for note, row in zip(notes, rows):
-        note["onset"], note["duration"], note["pitch"] = row
+def test_a_key_is_struck_once_at_a_time(build):
+    notes = [(60, 3, 2), (60, 0, 2), (60, 0, 4), (64, 0, 9)]  # pitch, onset, duration
     counts = Counter()
-    kept = [(int(n["onset"]), int(n["duration"])) for n in strike_once(notes, counts)]
-    assert kept == [(0, 3), (3, 2), (0, 9)]
+    assert build.strike_once(notes, counts) == [(60, 0, 3), (60, 3, 2), (64, 0, 9)]
     assert counts == {"unisons merged": 1, "notes cut where struck again": 1}
 
 
-def test_sources_quote_the_corpus():
-    bach = read_source("bach/bwv269.mxl")
+def test_sources_quote_the_corpus(build):
+    bach = build.read_source("bach/bwv269.mxl")
     assert (bach.catalogue, bach.title) == ("BWV 269", "Aus meines Herzens Grunde")
     assert "Margaret Greentree" in bach.rights
-    clara = read_source("schumann_clara/polonaise_op1n1.mxl")
+    clara = build.read_source("schumann_clara/polonaise_op1n1.mxl")
     assert "CC BY-SA 4.0" in clara.rights
-    assert "Craig Stuart Sapp" in read_source("chopin/mazurka06-2.krn").encoder
+    assert "Craig Stuart Sapp" in build.read_source("chopin/mazurka06-2.krn").encoder
 
 
 def test_sources_table_has_a_row_for_every_song(songs_folder):
@@ -105,10 +138,10 @@ def test_sources_table_has_a_row_for_every_song(songs_folder):
     assert size < 3_000_000
 
 
-def test_an_ensemble_has_a_named_track_for_each_part(tmp_path, songs_folder):
+def test_an_ensemble_has_a_named_track_for_each_part(build, tmp_path, songs_folder):
     entries = ["bach/bwv269.mxl", "mozart/k80/movement3.mxl", "beethoven/opus18no1/movement3.mxl"]
-    report = build_songs(tmp_path, entries, ensemble=True)
-    assert "songs --ensemble`" in (tmp_path / "SOURCES.md").read_text(encoding="utf-8")
+    report = build.build_songs(tmp_path, ensemble=True, entries=entries)
+    assert "build.py --ensemble`" in (tmp_path / "SOURCES.md").read_text(encoding="utf-8")
     names = [source.file for source, _ in report.written]
     assert names == ["bach_bwv269", "mozart_k80_mvt3", "beethoven_op18no1_mvt3"]
     titles = [(source.catalogue, source.title) for source, _ in report.written[1:]]
