@@ -181,9 +181,9 @@ def _log(path: Path | None, entry: dict) -> None:
 
 def benchmark(args: argparse.Namespace) -> None:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
-    from pianolstm import benchmark as bm
     from pianolstm.checkpoint import load_pretrained
     from pianolstm.encodings import PianoRollEncoding
+    from pianolstm.evaluation import benchmark as bm
     from pianolstm.evaluation import nll
 
     _refuse_useless(args)
@@ -227,7 +227,7 @@ def benchmark(args: argparse.Namespace) -> None:
         "test": bm.frame_nll(losses.per_piece, data, data.test),
         "kinds": bm.copying(losses.per_piece, data, data.test),
     }
-    rows = {} if args.no_baselines else bm.baselines(data)
+    rows = {} if args.no_baselines else bm.baseline_rows(data)
     entry |= {"baselines": rows} if rows else {}
     print(bm.table(args.rolls.stem, rows | {label: entry["test"]}))
     _log(args.log, entry)
@@ -256,7 +256,6 @@ def _refuse_useless(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     from pianolstm import evaluation as ev
-    from pianolstm.baselines import fitted_bigram
     from pianolstm.checkpoint import load_pretrained
 
     checkpoints = {name: load_pretrained(name) for name in args.checkpoints}
@@ -277,7 +276,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(everything, held_out, V):8.3f}")
-    line("bigram", fitted_bigram(data).losses(held_out))
+    line("bigram", ev.fitted_bigram(data).losses(held_out))
     before = np.concatenate(data.train_own_key)
     for name, checkpoint in tqdm(checkpoints.items(), "evaluate", unit="network", disable=None):
         if checkpoint.vocabulary != data.vocabulary:
@@ -289,11 +288,11 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def judge(args: argparse.Namespace) -> None:
     """train a network to tell human from generated pieces, and print how well it can"""
-    from pianolstm.baselines import fitted_bigram
     from pianolstm.checkpoint import load_pretrained
     from pianolstm.composing import LONGEST, pieces_of
     from pianolstm.composing import compose as write
-    from pianolstm.judge import accuracy, long_enough, train_judge
+    from pianolstm.evaluation import fitted_bigram
+    from pianolstm.evaluation.judge import accuracy, long_enough, train_judge
 
     for name in args.composers:
         network = load_pretrained("events" if name == "bigram" else name)

@@ -9,10 +9,10 @@ import numpy as np
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.encodings import BOS, ArticleEncoding, Encoding, RhythmEncoding
 from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
+from pianolstm.evaluation.statistics import key_of
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece
-from pianolstm.statistics import key_of
 from pianolstm.vocabulary import fill_unknown
 
 FIRST_BARS = 2  # that are taken from a MIDI file

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pianolstm import benchmark
 from pianolstm.checkpoint import load_pretrained
 from pianolstm.dataset import Dataset, prepare
 from pianolstm.encodings import (
@@ -22,7 +21,7 @@ from pianolstm.encodings import (
     PieceError,
     RhythmEncoding,
 )
-from pianolstm.evaluation import nll
+from pianolstm.evaluation import benchmark, nll
 from pianolstm.folder import read_folder
 from pianolstm.generation import generate
 from pianolstm.grid import quantise

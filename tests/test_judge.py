@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pianolstm.judge import (
-    FEATURES,
+from pianolstm.evaluation.judge import (
     NOTES,
     accuracy,
     features,
@@ -25,18 +24,6 @@ def walks(seed, count, steps):
         )
         for _ in range(count)
     ]
-
-
-def test_features_by_hand():
-    piece = Piece.from_quarters([(0, 1, 60), (0, 2, 55), (1.5, 0.5, 62)])
-    found = features(piece)
-    assert found.shape == (3, FEATURES)
-    assert found[:, :12].argmax(axis=1).tolist() == [0, 7, 2]
-    assert found[:, 12] == pytest.approx([0, -5 / 12, 2 / 12])
-    assert found[:, 13] == pytest.approx([0, -5 / 12, 7 / 12])
-    assert found[:, 14:23].argmax(axis=1).tolist() == [0, 0, 5]  # 0, 0 and 1.5 quarters later
-    assert found[:, 23:].argmax(axis=1).tolist() == [4, 6, 2]  # 1, 2 and 0.5 quarters long
-    assert features(Piece.from_quarters([])).shape == (0, FEATURES)
 
 
 def test_transposing_features_is_transposing_the_piece():

@@ -1,0 +1,35 @@
+"""How good is a model, and is its music new?
+
+    likelihood   nats a token and nats a note of held-out pieces
+    baselines    models that only count tokens: bigram and Kneser-Ney
+    benchmark    nats a frame of piano rolls, beside results from the literature
+    statistics   what a piece is like, in numbers
+    comparison   statistics of sets of pieces with confidence intervals; how alike two sets are
+    copying      runs that a piece shares with the training music; loops
+    judge        a network that tells human from generated pieces
+
+The names below can be imported from here; those of `benchmark` and `judge` come from their modules.
+A module is loaded when one of its names is first used (PEP 562), so that statistics of pieces do
+not need PyTorch.
+"""
+
+from importlib import import_module
+
+_NAMES = {
+    "statistics": "DESCRIPTORS LENGTHS MAJOR_PROFILE agreement bars crossings duration_histogram "
+    "durations ends_on_tonic_triad ends_with_cadence interval_histogram key_of key_text "
+    "off_beat_share parallels part_lines silences written_key",
+    "comparison": "Interval bootstrap overlapping_area pooled ratio shuffled_parts",
+    "copying": "Corpus longest_copied_runs repetition",
+    "baselines": "Bigram KneserNey fitted_bigram",
+    "likelihood": "NoteLikelihood bigram_nll nll note_likelihood uniform_nll unigram_nll "
+    "unknown_share",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,161 @@
+"""Models that only count: what every network must beat, as likelihoods and as composers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pianolstm.dataset import Dataset
+from pianolstm.generation import sample_next
+from pianolstm.vocabulary import UNK_ID
+
+
+class Bigram:
+    """A model of which token follows which.
+
+    Smoothed after Witten and Bell 1991, method C: with n occurrences of a context and t different
+    tokens after it, p(w | context) = (count + t · p_unigram(w)) / (n + t). One is added to every
+    count of the unigram.
+    """
+
+    def __init__(self, train: Sequence[np.ndarray], vocabulary_size: int) -> None:
+        V = vocabulary_size
+        train = [np.asarray(piece, dtype=np.int64) for piece in train]  # a pair may exceed 2**31
+        counts = np.bincount(np.concatenate(train), minlength=V) + 1.0
+        self.unigram = counts / counts.sum()  # (V,)
+        pairs = np.concatenate([piece[:-1] * V + piece[1:] for piece in train])
+        self._pairs, self._counts = np.unique(pairs, return_counts=True)
+        contexts = self._pairs // V
+        self._n = np.bincount(contexts, weights=self._counts, minlength=V)
+        # With t = 1 the formula gives the unigram for a context that never occurs
+        self._t = np.maximum(1, np.bincount(contexts, minlength=V))
+
+    def _probability(self, context: np.ndarray, token: np.ndarray) -> np.ndarray:
+        """Of each token after its context; both int64 and of one shape."""
+        pair = context * len(self.unigram) + token
+        count = _lookup(self._pairs, self._counts, pair, 0)
+        n, t = self._n[context], self._t[context]
+        return (count + t * self.unigram[token]) / (n + t)
+
+    def probabilities(self, context: int) -> np.ndarray:
+        """The distribution (V,) of the token after `context`."""
+        tokens = np.arange(len(self.unigram))
+        return self._probability(np.full_like(tokens, context), tokens)
+
+    def losses(self, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Nats of every token but the first, one array (T − 1,) a piece."""
+        pieces = [np.asarray(piece, dtype=np.int64) for piece in pieces]
+        return [-np.log(self._probability(piece[:-1], piece[1:])) for piece in pieces]
+
+    def generate(
+        self, start: int, length: int, seeds: Sequence[int], stop: int | None = None
+    ) -> list[np.ndarray]:
+        """As `generation.generate`, from one token: new ids only, up to `stop` or `length`."""
+        pieces = []
+        for seed in seeds:
+            generator, ids = np.random.default_rng(seed), [start]
+            while len(ids) <= length:
+                p = self.probabilities(ids[-1])
+                p[UNK_ID] = 0.0
+                token = sample_next(p, generator)
+                if token == stop:
+                    break
+                ids.append(token)
+            pieces.append(np.array(ids[1:], dtype=np.int64))
+        return pieces
+
+
+def fitted_bigram(data: Dataset) -> Bigram:
+    """A bigram of the training pieces in all keys or in their own: what suits validation better."""
+    all_keys = Bigram(data.train_all_keys, len(data.vocabulary))
+    own_key = Bigram(data.train_own_key, len(data.vocabulary))
+    return min(all_keys, own_key, key=lambda model: np.concatenate(model.losses(data.valid)).mean())
+
+
+class _Order(NamedTuple):
+    """The n-grams of one length k; hashes are sorted."""
+
+    grams: np.ndarray  # hashes of the k-grams
+    shares: np.ndarray  # of each k-gram in its context, after the discount
+    contexts: np.ndarray  # hashes of the k-grams without their last token
+    rests: np.ndarray  # what the discount leaves for the shorter n-grams, in each context
+
+
+class KneserNey:
+    """A model of what follows the last `order` − 1 tokens, mixed with what follows fewer of them.
+
+    Interpolated Kneser-Ney smoothing, one discount an order, D = n1 / (n1 + 2 n2): Chen and Goodman
+    1999, "An Empirical Study of Smoothing Techniques for Language Modeling", section 3 and equation
+    26. Below the highest order an n-gram counts once for each different token seen before it. Below
+    the lowest order all tokens are equally likely. Raises ValueError for an order below 1.
+
+    N-grams are stored as hashes of 64 bits. Among a million n-grams two have the same hash with a
+    probability of about 3 in 100 million.
+    """
+
+    def __init__(self, train: Sequence[np.ndarray], vocabulary_size: int, order: int = 5) -> None:
+        if order < 1:
+            raise ValueError(f"order is {order}; a model needs at least 1")
+        self.size, self.order = vocabulary_size, order
+        # A random odd factor for each place, because order matters, and a number for each token
+        draw = np.random.default_rng(order)
+        self._factors = draw.integers(2**63, size=order, dtype=np.uint64) * np.uint64(2) + 1
+        self._numbers = draw.integers(2**63, size=vocabulary_size + 1, dtype=np.uint64)
+        hashes = np.concatenate([self._hashes(piece) for piece in train], axis=1)
+        self._orders = [self._count(hashes, k) for k in range(1, order + 1)]
+
+    def _hashes(self, piece: Sequence[int]) -> np.ndarray:
+        """Hashes of the last 0, 1, … `order` tokens at every token of a piece but the first.
+
+        Shape (order + 1, T − 1). A piece is preceded by a token of its own.
+        """
+        padded = np.concatenate([np.full(self.order - 1, self.size), np.asarray(piece, dtype=int)])
+        numbers = self._numbers[padded]
+        hashes = np.zeros((self.order + 1, len(piece)), dtype=np.uint64)
+        for k in range(self.order):
+            first = self.order - 1 - k
+            hashes[k + 1] = hashes[k] + numbers[first : first + len(piece)] * self._factors[k]
+        return hashes[:, 1:]
+
+    def _count(self, hashes: np.ndarray, k: int) -> _Order:
+        """Count the k-grams of `_hashes` of the training pieces."""
+        grams, tokens = hashes[k], hashes[1]
+        if k < self.order:  # each distinct longer n-gram counts once
+            _, distinct = np.unique(hashes[k + 1], return_index=True)
+            grams, tokens = grams[distinct], tokens[distinct]
+        grams, first, counts = np.unique(grams, return_index=True, return_counts=True)
+        contexts, context_of, types = np.unique(
+            grams - tokens[first], return_inverse=True, return_counts=True
+        )
+        totals = np.bincount(context_of, weights=counts)
+        once, twice = (counts == 1).sum(), (counts == 2).sum()
+        discount = once / (once + 2 * twice) if once and twice else 0.5
+        shares = np.maximum(counts - discount, 0) / totals[context_of]
+        return _Order(grams, shares, contexts, discount * types / totals)
+
+    def _probability(self, hashes: np.ndarray) -> np.ndarray:
+        """Of the last token of each column of `_hashes`, given those before it."""
+        p = np.full(hashes.shape[1], 1 / self.size)
+        for k, order in enumerate(self._orders, 1):
+            share = _lookup(order.grams, order.shares, hashes[k], 0)
+            rest = _lookup(order.contexts, order.rests, hashes[k] - hashes[1], 1)
+            p = share + rest * p
+        return p
+
+    def losses(self, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Nats of every token but the first, one array (T − 1,) a piece."""
+        return [-np.log(self._probability(self._hashes(piece))) for piece in pieces]
+
+    def probabilities(self, past: Sequence[int]) -> np.ndarray:
+        """The distribution (V,) of what follows the whole past of a piece."""
+        past = list(past)[-self.order :]
+        ends = [self._hashes([*past, token])[:, -1:] for token in range(self.size)]
+        return self._probability(np.concatenate(ends, axis=1))
+
+
+def _lookup(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: int) -> np.ndarray:
+    """The value of each wanted key; `keys` are sorted, and `default` stands for missing ones."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, values[place], default)

@@ -1,0 +1,215 @@
+"""The polyphonic benchmark of Boulanger-Lewandowski, Bengio and Vincent (2012).
+
+Four sets of binary piano rolls, each with its own split. The measure is the negative log-likelihood
+of the test pieces in nats a frame: every frame counts, the first of a piece too, and all pieces are
+pooled. The number of frames is given, so the end of a piece costs nothing.
+
+A model *factorises* over the notes of a frame if, given the past, it draws each note independently
+of the others. It then cannot know that a chord has one third and not two.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pianolstm.dataset import Dataset
+from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
+from pianolstm.evaluation.baselines import Bigram, KneserNey, fitted_bigram
+from pianolstm.vocabulary import Vocabulary
+
+PARTS = ("traindata", "validdata", "testdata")
+ORDERS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)  # of n-grams, tried upwards
+KINDS = ("notes of the last frame", "new notes", "ends of frames")  # of tokens
+
+
+class Published(NamedTuple):
+    """A result from the literature: test nats a frame."""
+
+    name: str  # with its source
+    factorises: bool  # over the notes of a frame
+    nats: dict[str, float]
+
+
+PUBLISHED = (
+    Published("LSTM (Chung et al. 2014)", True,
+              {"JSB": 8.67, "Nottingham": 3.20, "MuseData": 6.23, "Piano-midi": 9.03}),
+    Published("TCN (Bai et al. 2018)", True, {"JSB": 8.10, "Nottingham": 3.07}),
+    Published("RNN-RBM (Boulanger-Lewandowski et al. 2012)", False,
+              {"JSB": 6.27, "Nottingham": 2.39, "MuseData": 6.01, "Piano-midi": 7.09}),
+    Published("RNN-NADE, Hessian-free (Boulanger-Lewandowski et al. 2012)", False,
+              {"JSB": 5.56, "Nottingham": 2.31, "MuseData": 5.60, "Piano-midi": 7.05}),
+)  # fmt: skip
+
+
+def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Training, validation and test pieces of a `.mat` file, each a bool roll (frames, 88).
+
+    Raises ValueError for a file that cannot be read or holds something else.
+    """
+    from scipy.io import loadmat  # slow to import
+
+    path = Path(path)
+    advice = "Use a file such as JSB_Chorales.mat, see the README"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file. {advice}")
+    try:
+        content = loadmat(path)
+    except Exception as error:  # a damaged file raises one of many kinds
+        raise ValueError(f"{path.name}: no MATLAB file ({error}). {advice}") from error
+    missing = [part for part in PARTS if part not in content]
+    if missing:
+        raise ValueError(f"{path.name}: {', '.join(missing)} missing. {advice}")
+    parts = ([], [], [])
+    for name, part in zip(PARTS, parts):
+        for number, roll in enumerate(content[name].ravel(), 1):
+            roll = np.asarray(roll)
+            if roll.ndim != 2 or roll.shape[1] != KEYS or not np.isin(roll, (0, 1)).all():
+                raise ValueError(
+                    f"{path.name}: piece {number} of {name} has shape {roll.shape}; expected "
+                    f"frames × {KEYS} of zeros and ones. {advice}"
+                )
+            part.append(roll.astype(bool))
+    return parts
+
+
+def roll_dataset(
+    train: Sequence[np.ndarray],
+    valid: Sequence[np.ndarray],
+    test: Sequence[np.ndarray],
+    encoding: PianoRollEncoding,
+) -> Dataset:
+    """Rolls (frames, 88) as training data."""
+    vocabulary = Vocabulary(encoding.all_tokens())
+    parts = []
+    for rolls in (train, valid, test):
+        parts.append([vocabulary.encode(encoding.write(roll)) for roll in rolls])
+    return Dataset.from_ids(encoding, vocabulary, *parts)
+
+
+def frame_losses(
+    losses: Sequence[np.ndarray], pieces: Sequence[np.ndarray], frame_end: int
+) -> list[np.ndarray]:
+    """Nats of every frame, one array (frames,) a piece.
+
+    losses: nats of every token after `<bos>`, as from `nll`; pieces: their ids, `<bos>` in front.
+    Raises ValueError if a piece does not end with a whole frame.
+    """
+    result = []
+    for loss, ids in zip(losses, pieces, strict=True):
+        ends = np.flatnonzero(ids[1:] == frame_end)
+        if not len(ends) or ends[-1] != len(loss) - 1:
+            raise ValueError("a piece does not end with a whole frame")
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        result.append(np.add.reduceat(loss.astype(float), starts))
+    return result
+
+
+def frame_nll(losses: Sequence[np.ndarray], data: Dataset, pieces: Sequence[np.ndarray]) -> float:
+    """Nats a frame, every frame counted, pooled over pieces."""
+    frames = frame_losses(losses, pieces, data.vocabulary.ids[FRAME_END])
+    return float(np.concatenate(frames).mean())
+
+
+# ---- baselines
+
+
+def best_order(data: Dataset) -> KneserNey:
+    """The Kneser-Ney model, of pieces in their own key or in all keys, that is best on validation.
+
+    Orders are tried upwards until two in succession bring no improvement.
+    """
+    best, best_loss = None, np.inf
+    for pieces in (data.train_own_key, data.train_all_keys):
+        lowest, without_gain = np.inf, 0
+        for order in ORDERS:
+            model = KneserNey(pieces, len(data.vocabulary), order)
+            loss = np.concatenate(model.losses(data.valid)).mean()
+            if loss < best_loss:
+                best, best_loss = model, loss
+            without_gain = 0 if loss < lowest else without_gain + 1
+            lowest = min(lowest, loss)
+            if without_gain == 2:
+                break
+    return best
+
+
+def repeats(ids: np.ndarray, frame_end: int) -> np.ndarray:
+    """For each frame of a piece whether it is the same as the one before; bool, (frames,)."""
+    frames = np.split(ids[1:], np.flatnonzero(ids[1:] == frame_end) + 1)[:-1]
+    same = [np.array_equal(before, after) for before, after in itertools.pairwise(frames)]
+    return np.array([False, *same])
+
+
+def repeat_losses(bigram: Bigram, data: Dataset, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Nats of every frame under a model that repeats the last frame, or else draws a new one.
+
+    p(frame) = r · [it is the last one] + (1 − r) · bigram(frame), where r is the share of frames of
+    the training pieces that repeat the one before. A piece's first frame has none before it.
+    """
+    frame_end = data.vocabulary.ids[FRAME_END]
+    r = np.concatenate([repeats(ids, frame_end) for ids in data.train_own_key]).mean()
+    result = []
+    for new, ids in zip(frame_losses(bigram.losses(pieces), pieces, frame_end), pieces):
+        mixed = -np.log(r * repeats(ids, frame_end) + (1 - r) * np.exp(-new))
+        mixed[:1] = new[:1]
+        result.append(mixed)
+    return result
+
+
+def baseline_rows(data: Dataset) -> dict[str, float]:
+    """Test nats a frame of the models that only count; what they choose, validation chooses."""
+    bigram, ngram = fitted_bigram(data), best_order(data)
+    repeated = repeat_losses(bigram, data, data.test)
+    return {
+        "repeat the last frame": float(np.concatenate(repeated).mean()),
+        "bigram": frame_nll(bigram.losses(data.test), data, data.test),
+        f"Kneser-Ney, order {ngram.order}": frame_nll(ngram.losses(data.test), data, data.test),
+    }
+
+
+# ---- results
+
+
+def kinds_of_tokens(ids: np.ndarray, frame_end: int) -> np.ndarray:
+    """What each token after `<bos>` is, an index into `KINDS`; shape (T − 1,)."""
+    kinds, last, current = [], set(), set()
+    for token in ids[1:].tolist():
+        if token == frame_end:
+            kinds.append(2)
+            last, current = current, set()
+        else:
+            kinds.append(int(token not in last))
+            current.add(token)
+    return np.array(kinds)
+
+
+def copying(
+    losses: Sequence[np.ndarray], data: Dataset, pieces: Sequence[np.ndarray]
+) -> dict[str, tuple[int, float, float]]:
+    """For each of `KINDS`: its tokens, nats a token, and nats a frame that all of them cost."""
+    frame_end = data.vocabulary.ids[FRAME_END]
+    kinds = np.concatenate([kinds_of_tokens(ids, frame_end) for ids in pieces])
+    frames = (kinds == KINDS.index("ends of frames")).sum()
+    result = {}
+    for index, kind in enumerate(KINDS):
+        nats = np.concatenate(losses)[kinds == index]
+        result[kind] = (len(nats), float(nats.mean()), float(nats.sum() / frames))
+    return result
+
+
+def table(name: str, rows: dict[str, float]) -> str:
+    """Test nats a frame of our rows, below what is published for the set of that name."""
+    lines = [f"{'test nats a frame':60}{'':9}notes of a frame"]
+    name_of_set = name.lower().replace("_", "-")
+    for row in PUBLISHED:
+        for key, nats in row.nats.items():
+            if name_of_set.startswith(key.lower()):
+                drawn = "each by itself" if row.factorises else "together"
+                lines.append(f"{row.name:60}{nats:6.2f}   {drawn}")
+    lines += [f"{label:60}{nats:6.2f}   together" for label, nats in rows.items()]
+    return "\n".join(lines)

@@ -1,0 +1,187 @@
+"""Negative log-likelihood of held-out pieces, in nats a token or nats a note.
+
+A piece's first token is never counted, because nothing precedes it that could predict it. Every
+other token is, `<unk>` among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from pianolstm.dataset import windows
+from pianolstm.encodings import BOS, Encoding
+from pianolstm.evaluation.baselines import Bigram
+from pianolstm.evaluation.comparison import Interval, bootstrap, ratio
+from pianolstm.piece import Piece
+from pianolstm.vocabulary import UNK_ID, Vocabulary
+
+PITCHES = 128  # that a note behind `<unk>` may have
+DURATIONS = 48  # lengths that it may have: up to a whole note, in twelfths of a quarter
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Negative log-likelihood of every counted token."""
+
+    per_piece: list[np.ndarray]  # nats, one array (T − 1,) a piece
+
+    @property
+    def mean(self) -> float:
+        """Nats a token, pooled over all pieces."""
+        return float(np.concatenate(self.per_piece).mean())
+
+
+def nll(
+    model: torch.nn.Module,
+    pieces: Sequence[np.ndarray],
+    window: int = 100,
+    before: np.ndarray | None = None,
+    every: int = 1,
+) -> Likelihood:
+    """Held-out negative log-likelihood of pieces, each ids of shape (T,).
+
+    A network that reads streams reads each piece from its start; the other parameters are not for
+    it. One that reads windows, as the article's does, is measured as it was trained: on windows
+    over all pieces one after another. `before` (ids, by default the end of the pieces) fills the
+    first window, so that every token has a full window of past. This is slow: with `every` n only
+    every n-th token is measured. Raises ValueError if no piece has two tokens.
+    """
+    if not any(len(piece) > 1 for piece in pieces):
+        raise ValueError("no piece of two tokens or more: there is nothing to predict")
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        if model.reads == "windows":
+            past = np.concatenate(pieces) if before is None else before
+            past = np.resize(past[-window:], window)  # repeated if it is too short
+            losses = _window_losses(model, pieces, past, every)
+        else:
+            losses = _stream_losses(model, pieces)
+    model.train(was_training)
+    return Likelihood(losses)
+
+
+def _window_losses(
+    model: torch.nn.Module, pieces: Sequence[np.ndarray], past: np.ndarray, every: int
+) -> list[np.ndarray]:
+    """Nats of every counted token, predicted from the window of `len(past)` tokens before it."""
+    device = next(model.parameters()).device
+    inputs, targets = windows(np.concatenate([past, *pieces]), len(past))  # one window a token
+    place = np.concatenate([np.arange(len(piece)) for piece in pieces])
+    counted = np.flatnonzero(place > 0)[::every]
+    batches = []
+    for index in torch.from_numpy(counted).split(256):
+        logits = model.predict_next(inputs[index].to(device))
+        target = targets[index].to(device).long()
+        batches.append(cross_entropy(logits, target, reduction="none").cpu())
+    losses = torch.cat(batches).numpy()
+    piece_of = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])[counted]
+    return [losses[piece_of == i] for i in range(len(pieces))]
+
+
+def _stream_losses(model: torch.nn.Module, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Nats of every counted token, predicted from all of its piece before it."""
+    device = next(model.parameters()).device
+    losses = [np.zeros(0)] * len(pieces)
+    by_length = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
+    measured = [i for i in by_length if len(pieces[i]) > 1]
+    for start in range(0, len(measured), 32):  # pieces of similar length side by side
+        group = measured[start : start + 32]
+        ids = [torch.from_numpy(pieces[i].astype(np.int64)) for i in group]
+        batch = pad_sequence(ids, batch_first=True).to(device)  # (B, T)
+        logits, _ = model(batch[:, :-1])  # (B, T − 1, V)
+        found = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").cpu().numpy()
+        for row, i in zip(found, group):
+            losses[i] = row[: len(pieces[i]) - 1]
+    return losses
+
+
+def uniform_nll(vocabulary_size: int) -> float:
+    """Nats a token of a model that knows nothing: ln V."""
+    return float(np.log(vocabulary_size))
+
+
+def unigram_nll(
+    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
+) -> float:
+    """Nats a token of a model that knows how common each token is (one added to every count)."""
+    log_p = np.log(Bigram(train, vocabulary_size).unigram)
+    return float(-np.concatenate([log_p[piece[1:]] for piece in held_out]).mean())
+
+
+def bigram_nll(
+    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
+) -> float:
+    """Nats a token of a model that knows which token follows which (`Bigram`)."""
+    return float(np.concatenate(Bigram(train, vocabulary_size).losses(held_out)).mean())
+
+
+def unknown_share(pieces: Sequence[np.ndarray]) -> float:
+    """Share of `<unk>` among the counted tokens (the first of each piece is not)."""
+    counted = np.concatenate([piece[1:] for piece in pieces])
+    return float((counted == UNK_ID).mean())
+
+
+@dataclass(frozen=True)
+class NoteLikelihood:
+    """Negative log-likelihood of whole pieces, and how many notes they have."""
+
+    nats: np.ndarray  # (pieces,)
+    notes: np.ndarray  # (pieces,)
+
+    @property
+    def mean(self) -> float:
+        """Nats a note, pooled over all pieces."""
+        return ratio(np.column_stack([self.nats, self.notes]))
+
+    def interval(self) -> Interval:
+        """Nats a note, pooled over all pieces, with a 95 % confidence interval over pieces."""
+        return bootstrap(np.column_stack([self.nats, self.notes]), ratio)
+
+    def __sub__(self, other: NoteLikelihood) -> NoteLikelihood:
+        """The difference, piece by piece. Raises ValueError for different pieces."""
+        if not np.array_equal(self.notes, other.notes):
+            raise ValueError("likelihoods of different pieces; compare them on the same")
+        return NoteLikelihood(self.nats - other.nats, self.notes)
+
+
+def note_likelihood(
+    losses: Sequence[np.ndarray],
+    pieces: Sequence[Piece],
+    encoding: Encoding,
+    vocabulary: Vocabulary,
+) -> NoteLikelihood:
+    """Nats a note, in which models with different tokens can be compared.
+
+    losses: nats of every token after `<bos>`, `<eos>` among them, one array a piece (from `nll` or
+    a baseline's `losses`). An unknown token costs its `<unk>` and, for each note behind it, ln 128
+    for the pitch and ln 48 for the duration, which is a uniform guess; an unknown rest costs ln 48.
+    (These guesses sum to 1.01 over all chords and to 1 over all rests, so an unknown token costs at
+    most ln 2.01 = 0.7 nats too little.) What an encoding does not write at all, such as how long a
+    note is held beneath the next chord, costs nothing: say so where you compare.
+
+    Raises ValueError for an encoding without `<bos>`, whose first token would cost nothing, and for
+    losses that do not fit the pieces.
+    """
+    nats = np.zeros(len(pieces))
+    for index, (piece, loss) in enumerate(zip(pieces, losses, strict=True)):
+        tokens = encoding.encode(piece)
+        if tokens[0] != BOS:
+            raise ValueError(f"{encoding} has no {BOS}: the first token would be free of charge")
+        if len(loss) != len(tokens) - 1:
+            raise ValueError(
+                f"piece {piece.name!r}: {len(loss)} losses for {len(tokens)} tokens; give one for "
+                f"each token after {BOS}"
+            )
+        nats[index] = loss.sum()
+        for token in tokens:
+            if token not in vocabulary:
+                notes, durations = encoding.hidden_counts(token)
+                nats[index] += notes * np.log(PITCHES) + durations * np.log(DURATIONS)
+    return NoteLikelihood(nats, np.array([len(piece) for piece in pieces]))
