@@ -97,18 +97,12 @@ def test_player_holds_an_mp3_of_that_sound(scale):
     assert "0x" not in repr(sound)
 
 
-@pytest.mark.parametrize("colour", ["track", "velocity"])
-def test_roll_has_a_box_for_every_note(scale, colour):
-    ax = piano_roll(scale, colour=colour)
+def test_roll_has_a_box_for_every_note(scale):
+    ax = piano_roll(scale)
     boxes = sum(len(c.get_paths()) for c in ax.collections if isinstance(c, PatchCollection))
     assert boxes == len(scale)
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2"]
     assert "C4" in [t.get_text() for t in ax.get_yticklabels()]
-
-
-def test_roll_refuses_other_colours(scale):
-    with pytest.raises(ValueError, match="choose 'track' or 'velocity'"):
-        piano_roll(scale, colour="mood")
 
 
 def test_a_piece_without_notes():
@@ -230,9 +224,6 @@ def contrast_with_white(colour):
 def test_colours_can_be_seen_and_are_never_alone(scale):
     for colour in TRACK_COLOURS:
         assert contrast_with_white(matplotlib.colors.to_rgb(colour)) >= 4.5
-    shades = next(c for c in piano_roll(scale, colour="velocity").collections)
-    for velocity in range(1, 128):
-        assert contrast_with_white(shades.cmap(shades.norm(velocity))) >= 4.5
     (upper, lower) = [c for c in piano_roll(scale).collections if isinstance(c, PatchCollection)]
     assert upper.get_hatch() != lower.get_hatch()
 

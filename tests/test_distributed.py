@@ -8,10 +8,9 @@ import torch
 
 from pianolstm.checkpoint import TrainConfig
 from pianolstm.dataset import Dataset
-from pianolstm.distributed import agreed, in_step, process_group, rank, summed, world
+from pianolstm.distributed import all_reduce, broadcast, process_group, rank, world, wrap_ddp
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.networks import NetworkConfig
-from pianolstm.split import Split
 from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
 
@@ -20,9 +19,9 @@ def test_without_torchrun_there_is_one_process():
     with process_group():
         assert (world(), rank()) == (1, 0)
     module = torch.nn.Linear(2, 2)
-    assert in_step(module) is module
+    assert wrap_ddp(module) is module
     device = torch.device("cpu")
-    assert agreed(0.3, device) == summed(0.3, device) == 0.3
+    assert broadcast(0.3, device) == all_reduce(0.3, device) == 0.3
 
 
 TRAIN = """
@@ -31,7 +30,6 @@ TRAIN = """
     import numpy as np
     from pianolstm.checkpoint import TrainConfig
     from pianolstm.dataset import Dataset
-from pianolstm.split import Split
     from pianolstm.distributed import process_group, rank, world
     from pianolstm.encodings import ArticleEncoding
     from pianolstm.networks import NetworkConfig
@@ -41,12 +39,11 @@ from pianolstm.split import Split
     network, folder = sys.argv[1:]
     rng = np.random.default_rng(0)
     walks = [np.cumsum(rng.choice([-1, 1], size=int(n))) % 6 + 1 for n in rng.integers(20, 60, 30)]
-    data = Dataset(Split([], [], []), ArticleEncoding(), Vocabulary(list("abcdef")),
-                   [[walk, walk] for walk in walks[:24]], walks[24:], [])
+    data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), walks[:24], walks[24:])
     hidden = (16,) if network == "note" else (8, 8, 8)
-    config = TrainConfig(epochs=3, batch=4, steps=8)
+    config = TrainConfig(epochs=2, batch=4, steps=8)
     if network == "article":
-        config = article_config(epochs=3, batch=4, steps=8, learning_rate=8e-3)
+        config = train_config("article", epochs=2, batch=4, steps=8, learning_rate=8e-3)
     with process_group():
         best = train(data, NetworkConfig(network, 7, hidden, 0.0), config, folder)
         if rank() == 0:
@@ -77,6 +74,6 @@ def test_two_processes_equal_one_at_the_same_batch(tmp_path, network):
 
 def test_fewer_rows_than_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("pianolstm.training.world", lambda: 3)
-    data = Dataset(Split([], [], []), ArticleEncoding(), Vocabulary(["a"]), [], [], [])
+    data = Dataset.from_ids(ArticleEncoding(), Vocabulary(["a"]), [], [])
     with pytest.raises(ValueError, match="a batch of 2 rows is too small for 3 processes"):
         train(data, NetworkConfig("note", 2, (4,)), TrainConfig(batch=2), tmp_path)

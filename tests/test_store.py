@@ -14,6 +14,7 @@ import pytest
 from mido import Message
 
 from pianolstm.__main__ import main
+from pianolstm.checkpoint import TrainConfig, train_config
 from pianolstm.dataset import Dataset, prepare
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.folder import find_midi_files, read_folder
@@ -21,7 +22,7 @@ from pianolstm.grid import quantise
 from pianolstm.midi import read_midi, write_midi
 from pianolstm.networks import NetworkConfig
 from pianolstm.store import ReadConfig, StoreError, build_store, encode_file, is_store
-from pianolstm.training import TrainConfig, article_config, train
+from pianolstm.training import train
 from pianolstm.vocabulary import ALL_KEYS
 
 
@@ -81,7 +82,7 @@ def test_ids_are_mapped_and_not_loaded(our_store):
 def test_training_takes_a_store(our_store, tmp_path, network):
     data = our_store[1]
     if network == "article":
-        config = article_config(epochs=1, seconds=0.1, steps=20)
+        config = train_config("article", epochs=1, seconds=0.1, steps=20)
         model = NetworkConfig("article", len(data.vocabulary), (4, 4, 4), 0.0)
     else:
         config = TrainConfig(epochs=1, seconds=0.1)

@@ -13,21 +13,19 @@ import torch
 from torch import nn
 
 from pianolstm import training
+from pianolstm.batches import epoch_losses, noisy
 from pianolstm.checkpoint import (
     CheckpointError,
     TrainConfig,
     load_checkpoint,
+    train_config,
 )
 from pianolstm.dataset import Dataset
 from pianolstm.encodings import ArticleEncoding, PianoRollEncoding
 from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network
-from pianolstm.split import Split
 from pianolstm.training import (
-    article_config,
-    epoch_losses,
     make_optimizer,
-    noisy,
     rate_factor,
     train,
 )
@@ -39,7 +37,7 @@ QUICK = TrainConfig(epochs=4, batch=2, steps=8, seed=3)
 
 
 def run(ids_pieces, folder, model=NOTE, config=QUICK, **options):
-    data = Dataset(Split([], [], []), ArticleEncoding(), VOCABULARY, *ids_pieces, [])
+    data = Dataset.from_ids(ArticleEncoding(), VOCABULARY, *ids_pieces)
     return train(data, model, config, folder, **options)
 
 
@@ -61,7 +59,7 @@ def test_training_lowers_the_loss_and_keeps_the_best(tmp_path, ids_pieces):
 
 def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
     model = NetworkConfig("article", 7, (4, 6, 4), 0.3)
-    run(ids_pieces, tmp_path, model, article_config(epochs=2, steps=10, batch=16))
+    run(ids_pieces, tmp_path, model, train_config("article", epochs=2, steps=10, batch=16))
     names = [name for name in os.listdir(tmp_path) if name.startswith("weights-improvement-01-")]
     assert len(names) == 1 and names[0].endswith("-bigger.safetensors")
 
@@ -69,7 +67,7 @@ def test_article_saves_whenever_training_loss_improves(tmp_path, ids_pieces):
 @pytest.mark.parametrize("network", ["note", "article"])
 def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pieces, network):
     model = NetworkConfig("article", 7, (4, 6, 4), 0.3) if network == "article" else NOTE
-    config = QUICK if network == "note" else article_config(epochs=4, steps=10, batch=16)
+    config = QUICK if network == "note" else train_config("article", epochs=4, steps=10, batch=16)
     run(ids_pieces, tmp_path / "whole", model, config)
     run(ids_pieces, tmp_path / "parts", model, config, stop_after=2)
     torch.manual_seed(99)  # whatever happened in between must not matter
@@ -84,7 +82,6 @@ KILLED = """
     from pianolstm import training
     from pianolstm.checkpoint import TrainConfig
     from pianolstm.dataset import Dataset
-from pianolstm.split import Split
     from pianolstm.encodings import ArticleEncoding
     from pianolstm.networks import NetworkConfig, build_network
     from pianolstm.vocabulary import Vocabulary
@@ -99,9 +96,9 @@ from pianolstm.split import Split
         real(descriptor)
     os.fsync = fsync
     rng = np.random.default_rng(0)
-    pieces = [[rng.integers(1, 7, size=n)] for n in (20, 31, 45, 12)]
-    data = Dataset(Split([], [], []), ArticleEncoding(), Vocabulary(list("abcdef")), pieces,
-                   [rng.integers(1, 7, size=25)], [])
+    pieces = [rng.integers(1, 7, size=n) for n in (20, 31, 45, 12)]
+    data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), pieces,
+                            [rng.integers(1, 7, size=25)])
     training.train(data, NetworkConfig("note", 7, (8,), 0.3), TrainConfig(epochs=4, batch=2, steps=8),
                    folder)
 """
@@ -131,7 +128,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path, ids_pieces):
 def test_the_articles_optimizer_takes_the_steps_of_keras_2():
     model = nn.Linear(2, 1, bias=False)
     model.weight.data = torch.tensor([[1.0, -2.0]])
-    optimizer = make_optimizer(model, article_config())
+    optimizer = make_optimizer(model, train_config("article"))
     x, v, g = np.array([1.0, -2.0]), np.zeros(2), np.array([0.5, 1e-8])
     for _ in range(2):
         model.weight.grad = torch.tensor(g[None], dtype=torch.float32)
@@ -144,7 +141,7 @@ def test_the_articles_optimizer_takes_the_steps_of_keras_2():
 def test_windows_that_are_too_few_for_all_processes_are_left_out():
     model = build_network(NetworkConfig("article", 7, (4, 6, 4), 0.0))
     pieces = [[np.arange(21) % 6 + 1]]  # 11 windows of 10: two batches of 5, and one window
-    config = article_config(batch=5, steps=10)
+    config = train_config("article", batch=5, steps=10)
     assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5, 1]
     with mock.patch.object(training, "world", return_value=2):
         assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5]
@@ -164,7 +161,7 @@ def test_noise_replaces_a_share_of_what_is_read_by_what_else_is_there():
 def test_noise_and_a_grammar_exclude_each_other(tmp_path, ids_pieces):
     encoding = PianoRollEncoding()
     vocabulary = Vocabulary(encoding.all_tokens())
-    data = Dataset(Split([], [], []), encoding, vocabulary, *ids_pieces, [])
+    data = Dataset.from_ids(encoding, vocabulary, *ids_pieces)
     model = NetworkConfig("note", len(vocabulary), (8,), 0.0)
     with pytest.raises(ValueError, match=r"noise 0.1: after a wrong token the grammar of PianoR"):
         train(data, model, replace(QUICK, noise=0.1), tmp_path)
@@ -200,7 +197,7 @@ def test_pieces_come_home_to_their_own_keys_for_the_last_share_of_a_run():
 def test_a_run_on_other_music_is_not_gone_on_with(tmp_path, ids_pieces):
     run(ids_pieces, tmp_path)
     train_pieces, valid = ids_pieces
-    other = [[versions[0][::-1].copy(), versions[1]] for versions in train_pieces]
+    other = [ids[::-1].copy() for ids in train_pieces]
     with pytest.raises(CheckpointError, match="other settings, music or vocabulary"):
         run((other, valid), tmp_path)
 
