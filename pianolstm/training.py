@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable
@@ -132,12 +133,12 @@ def train(
     hidden = None if progress is None else not progress
     last = min(config.epochs, len(history) + (stop_after or config.epochs))
     for epoch in range(len(history) + 1, last + 1):
-        spent = history[-1]["seconds"] if history else 0.0
-        if config.seconds and spent >= config.seconds:
+        if config.seconds and history and _is_over(history[-1], config.seconds):
             break
         row, done = train_epoch(run, epoch, hidden if first else True)
         valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
         row |= {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)}
+        row |= {"stopped_after": config.seconds} if done else {}
         history.append(row)
         if first:
             save_epoch(run)
@@ -150,6 +151,11 @@ def train(
     best.history = history  # the whole run, also what came after the best epoch
     save_checkpoint(run.folder / "best.safetensors", best)
     return best
+
+
+def _is_over(row: dict, budget: float) -> bool:
+    """Whether the epoch of this row was ended by the same time budget, or took more than it."""
+    return row.get("stopped_after") == budget or row["seconds"] >= budget
 
 
 def set_up(data: Dataset, network: NetworkConfig, config: TrainConfig, folder: Path) -> Run:
@@ -261,7 +267,8 @@ def resume(run: Run) -> None:
     """
     path = run.folder / "last.safetensors"
     header, tensors = read_file(path)
-    mine, theirs = _settings(run.checkpoint.header()), _settings(header)
+    mine = _settings(json.loads(json.dumps(run.checkpoint.header())))
+    theirs = _settings(header)
     mine["music"], theirs["music"] = (
         bytes(d.tolist()).hex()[:8]
         for d in (data_digest(run.data.train), tensors.get("resume.data", torch.zeros(0)))

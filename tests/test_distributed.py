@@ -28,12 +28,12 @@ TRAIN = """
     import json, sys
     from dataclasses import replace
     import numpy as np
-    from pianolstm.checkpoint import TrainConfig
+    from pianolstm.checkpoint import TrainConfig, train_config
     from pianolstm.dataset import Dataset
     from pianolstm.distributed import process_group, rank, world
     from pianolstm.encodings import ArticleEncoding
     from pianolstm.networks import NetworkConfig
-    from pianolstm.training import article_config, train
+    from pianolstm.training import train
     from pianolstm.vocabulary import Vocabulary
 
     network, folder = sys.argv[1:]

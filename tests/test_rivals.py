@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pianolstm.generation import generate
-from pianolstm.networks import RIVALS, NetworkConfig, build_network
+from pianolstm.networks import NetworkConfig, build_network
 
 V = 13
 
@@ -12,7 +12,7 @@ def network(name):
     return build_network(NetworkConfig(name, V, (16, 16), 0.0)).eval()
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", ("gru", "transformer"))
 def test_in_parts_or_step_by_step_equals_the_whole(name):
     model = network(name)
     ids = torch.randint(1, V, (3, 9))
@@ -27,7 +27,7 @@ def test_in_parts_or_step_by_step_equals_the_whole(name):
         assert torch.allclose(logits, whole[:, t], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", ("gru", "transformer"))
 def test_without_gradients_the_numbers_are_the_same(name):
     """PyTorch has a fast path for inference, which once took our distances for a mask."""
     model = network(name)
@@ -52,13 +52,13 @@ def test_a_transformer_reads_long_pieces_in_parts():
     assert (parts - whole).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", ("gru", "transformer"))
 def test_it_writes(name):
     one, two = generate(network(name), [[1], [2, 3]], 5, seeds=[0, 1])
     assert len(one) == len(two) == 5
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", ("gru", "transformer"))
 def test_nothing_depends_on_the_future_or_on_other_pieces(name):
     model = network(name)
     ids = torch.randint(1, V, (2, 9))
@@ -71,7 +71,7 @@ def test_nothing_depends_on_the_future_or_on_other_pieces(name):
 
 
 def test_a_fresh_row_has_no_past_beside_one_that_has():
-    from pianolstm.training import carry
+    from pianolstm.batches import carry
 
     model = network("transformer")
     ids, more = torch.randint(1, V, (2, 6)), torch.randint(1, V, (2, 5))

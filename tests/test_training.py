@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from pianolstm import training
+from pianolstm import batches
 from pianolstm.batches import epoch_losses, noisy
 from pianolstm.checkpoint import (
     CheckpointError,
@@ -23,8 +23,16 @@ from pianolstm.checkpoint import (
 from pianolstm.dataset import Dataset
 from pianolstm.encodings import ArticleEncoding, PianoRollEncoding
 from pianolstm.evaluation import nll
-from pianolstm.networks import NetworkConfig, build_network
+from pianolstm.generation import generate
+from pianolstm.networks import (
+    NETWORKS,
+    NetworkConfig,
+    build_network,
+    network_config,
+    register,
+)
 from pianolstm.training import (
+    TrainingError,
     make_optimizer,
     rate_factor,
     train,
@@ -83,7 +91,7 @@ KILLED = """
     from pianolstm.checkpoint import TrainConfig
     from pianolstm.dataset import Dataset
     from pianolstm.encodings import ArticleEncoding
-    from pianolstm.networks import NetworkConfig, build_network
+    from pianolstm.networks import NetworkConfig
     from pianolstm.vocabulary import Vocabulary
 
     folder, kill_at = sys.argv[1], int(sys.argv[2])
@@ -99,8 +107,8 @@ KILLED = """
     pieces = [rng.integers(1, 7, size=n) for n in (20, 31, 45, 12)]
     data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), pieces,
                             [rng.integers(1, 7, size=25)])
-    training.train(data, NetworkConfig("note", 7, (8,), 0.3), TrainConfig(epochs=4, batch=2, steps=8),
-                   folder)
+    network = NetworkConfig("note", 7, (8,), 0.3)
+    training.train(data, network, TrainConfig(epochs=4, batch=2, steps=8), folder)
 """
 
 
@@ -119,10 +127,78 @@ def test_killed_in_the_middle_of_a_save_it_resumes_to_the_same_weights(tmp_path)
         assert same(weights(tmp_path / "whole" / name), weights(tmp_path / "killed" / name))
 
 
-def test_a_folder_with_another_run_is_refused(tmp_path, ids_pieces):
+def test_a_folder_with_another_run_is_refused_by_what_differs(tmp_path, ids_pieces):
     run(ids_pieces, tmp_path)
-    with pytest.raises(CheckpointError, match="a run with other settings"):
-        run(ids_pieces, tmp_path, config=TrainConfig(epochs=4, batch=2, steps=8, seed=4))
+    with pytest.raises(CheckpointError, match=r"holds a run with seed = 3, not 4\. Use another"):
+        run(ids_pieces, tmp_path, config=replace(QUICK, seed=4))
+    with pytest.raises(CheckpointError, match=r"holds a run with hidden = \[8\], not \[9\]"):
+        run(ids_pieces, tmp_path, model=replace(NOTE, hidden=(9,)))
+
+
+def test_a_time_budget_may_change_on_resuming_and_holds_with_validation(tmp_path, ids_pieces):
+    run(ids_pieces, tmp_path, config=replace(QUICK, epochs=10_000, seconds=0.3))
+    more = run(ids_pieces, tmp_path, config=replace(QUICK, epochs=10_000, seconds=0.8))
+    assert 0.5 < more.history[-1]["seconds"] < 5
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_epoch(tmp_path, ids_pieces):
+    run(ids_pieces, tmp_path, stop_after=1)
+    with (
+        mock.patch.object(
+            torch.nn.functional, "cross_entropy", lambda *a, **k: torch.tensor(torch.nan)
+        ),
+        pytest.raises(TrainingError, match=r"loss is nan at batch 1 of epoch 2.*holds epoch 1"),
+    ):
+        run(ids_pieces, tmp_path)
+    assert len(run(ids_pieces, tmp_path).history) == 4  # goes on as if nothing had been
+
+
+@pytest.fixture
+def registry():
+    """The networks that are known; what a test registers is forgotten after it."""
+    with mock.patch.dict(NETWORKS):
+        yield
+
+
+def test_a_network_of_ones_own_trains_saves_and_loads(tmp_path, ids_pieces, registry):
+    @register("own", hidden=(5,), training={"learning_rate": 0.05})
+    class Own(nn.Module):
+        reads, ignores = "streams", ("shared", "grammar")
+
+        def __init__(self, config, features=None):
+            super().__init__()
+            self.embedding = nn.Embedding(config.vocabulary_size, config.hidden[0])
+            self.output = nn.Linear(config.hidden[0], config.vocabulary_size)
+
+        def zero_state(self, batch):
+            return [(torch.zeros(batch, 1),)]
+
+        def forward(self, ids, state=None):
+            return self.output(self.embedding(ids)), state or self.zero_state(len(ids))
+
+        def step(self, ids, state):
+            return self.output(self.embedding(ids)), state
+
+    config = train_config("own", epochs=3, batch=2, steps=8)
+    assert config.learning_rate == 0.05
+    best = run(ids_pieces, tmp_path, network_config("own", 7), config)
+    assert best.history[-1]["train_loss"] < best.history[0]["train_loss"]
+    loaded = load_checkpoint(tmp_path / "best.safetensors")
+    assert type(loaded.model).__name__ == "Own" and loaded.model.config.hidden == (5,)
+    assert len(generate(loaded.model, [[1]], 10)[0]) == 10
+
+
+def test_a_network_without_the_interface_is_refused_before_training(tmp_path, ids_pieces, registry):
+    @register("wrong")
+    class Wrong(nn.Module):
+        reads = "streams"
+
+        def __init__(self, config, features=None):
+            super().__init__()
+            self.output = nn.Linear(1, 1)
+
+    with pytest.raises(TypeError, match="Wrong lacks zero_state, step"):
+        run(ids_pieces, tmp_path, NetworkConfig("wrong", 7))
 
 
 def test_the_articles_optimizer_takes_the_steps_of_keras_2():
@@ -143,7 +219,7 @@ def test_windows_that_are_too_few_for_all_processes_are_left_out():
     pieces = [[np.arange(21) % 6 + 1]]  # 11 windows of 10: two batches of 5, and one window
     config = train_config("article", batch=5, steps=10)
     assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5, 1]
-    with mock.patch.object(training, "world", return_value=2):
+    with mock.patch.object(batches, "world", return_value=2):
         assert [n for _, n in epoch_losses(model, pieces, config, 1)] == [5, 5]
 
 
@@ -186,7 +262,7 @@ def test_pieces_come_home_to_their_own_keys_for_the_last_share_of_a_run():
     config = TrainConfig(batch=1, steps=8, transpose_until=0.6)
 
     def keys(progress):
-        with mock.patch.object(training, "streams", return_value=[]) as streams:
+        with mock.patch.object(batches, "streams", return_value=[]) as streams:
             list(epoch_losses(model, pieces, config, 1, progress))
             return {int(piece[0]) for piece in streams.call_args[0][0]}
 
@@ -198,7 +274,7 @@ def test_a_run_on_other_music_is_not_gone_on_with(tmp_path, ids_pieces):
     run(ids_pieces, tmp_path)
     train_pieces, valid = ids_pieces
     other = [ids[::-1].copy() for ids in train_pieces]
-    with pytest.raises(CheckpointError, match="other settings, music or vocabulary"):
+    with pytest.raises(CheckpointError, match="holds a run with music = "):
         run((other, valid), tmp_path)
 
 
