@@ -92,11 +92,12 @@ class Rung(RecurrentNetwork):
         sizes = (384, 384, 384) if setup.sized else (256, 512, 256)
         hidden = sizes[-1:] if setup.shallow else sizes
         E = hidden[-1]
-        network = "note" if setup.every_step else "article"  # how it is trained and measured
+        network = "note" if setup.every_step else "article"
         dropout = 0.5 if setup.sized else 0.3
         config = NetworkConfig(network, vocabulary_size, hidden, dropout)
         super().__init__(config, input_size=E if setup.embedding else 1)
         self.setup = setup
+        self.reads = "streams" if setup.every_step else "windows"
         if setup.embedding:
             self.embedding = nn.Embedding(vocabulary_size, E)
         self.dense = None if setup.shallow else nn.Linear(E, E)

@@ -87,11 +87,8 @@ def test_likelihoods_of_all_pieces_of_a_small_universe_sum_to_one():
     """
     torch.manual_seed(0)
     encoding = RhythmEncoding()
-    notes = {
-        f"{encoding.token([pitch], ticks)}": (pitch, ticks)
-        for pitch in range(128)
-        for ticks in range(1, DURATIONS + 1)
-    }
+    every = itertools.product(range(128), range(1, DURATIONS + 1))
+    notes = [encoding.token([pitch], ticks) for pitch, ticks in every]
     vocabulary = Vocabulary([BOS, EOS, "C4:1", "D4:0.5"])
     model = build_network(NetworkConfig("note", len(vocabulary), (8,), 0.0)).eval()
     with torch.no_grad():

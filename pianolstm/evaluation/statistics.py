@@ -22,7 +22,7 @@ from pianolstm.piece import PITCH_CLASS_NAMES, Piece, key_sharps
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 NO_KEY = (-1, "none")
-TRIADS = ({0, 3}, {0, 3, 7}, {0, 4}, {0, 4, 7})  # semitones above the root; the fifth may lack
+TRIADS = ({0, 3}, {0, 3, 7}, {0, 4}, {0, 4, 7})  # semitones above the root, with or without fifth
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major, natural minor
 CONSONANT = (0, 3, 4, 5, 7, 8, 9)  # semitones modulo 12: unisons, thirds, fourths, fifths, sixths
 LENGTHS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1, 1.5, 2, 3, 4)  # quarters
@@ -144,7 +144,9 @@ def interval_histogram(piece: Piece) -> np.ndarray:
     top = np.zeros(place.max(initial=-1) + 1, dtype=int)
     np.maximum.at(top, place, piece.notes["pitch"])
     intervals = np.minimum(np.abs(np.diff(top)), 13)
-    return np.bincount(intervals, minlength=14) / (len(intervals) or np.nan)
+    if not len(intervals):
+        return np.full(14, np.nan)
+    return np.bincount(intervals, minlength=14) / len(intervals)
 
 
 DESCRIPTORS: dict[str, Callable[[Piece], float]] = {
