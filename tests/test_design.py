@@ -1,0 +1,150 @@
+"""Rules of the house, measured: sizes, what imports what, and that everything is explained."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "pianolstm"
+MEASURED = [  # in this order: a module imports only from those above it
+    "piece",
+    "midi_bytes",
+    "midi",
+    "grid",
+    "hands",
+    "encodings.base",
+    "encodings.article",
+    "encodings.rhythm",
+    "encodings.rolls",
+    "encodings.event_tokens",
+    "encodings.event_reader",
+    "encodings.events",
+    "encodings",
+    "vocabulary",
+    "split",
+    "parallel",
+    "folder",
+    "store",
+    "dataset",
+]
+LINES, FUNCTION_LINES = 300, 45
+LONGER = {"midi": 340}  # lines of a module
+DOCSTRINGS = 0.15  # of all lines of the package
+HEAVY = {"music21", "pretty_midi"}  # may be imported where they are used
+KNOWS_IDS_ONLY = sorted((PACKAGE / "networks").glob("*.py"))
+NOTES_AND_TOKENS = {"piece", "midi_bytes", "midi", "grid", "hands", "encodings", "folder", "store"}
+TOO_LONG = {  # to be shortened
+    "grid": "quantise has 50 lines",
+    "store": "build_store has 49 lines",
+}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def path_of(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(node: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    """Every import below a node, and the name of the module that it is of."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.ImportFrom) and child.module != "pianolstm":
+            assert child.level == 0, "import by the full name"
+            yield child, child.module
+        elif isinstance(child, ast.Import | ast.ImportFrom):
+            package = f"{child.module}." if isinstance(child, ast.ImportFrom) else ""
+            yield from ((child, package + alias.name) for alias in child.names)
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports from."""
+    names = {name for _, name in imports_of(tree_of(path))}
+    return {name.removeprefix("pianolstm.") for name in names if name.startswith("pianolstm.")}
+
+
+def docstring_lines(tree: ast.Module) -> int:
+    """Lines of all docstrings of a module."""
+    total = 0
+    for node in ast.walk(tree):
+        if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node):
+            total += node.body[0].end_lineno - node.body[0].lineno + 1
+    return total
+
+
+@pytest.mark.parametrize("module", MEASURED)
+def test_a_module_fits_on_a_few_screens(module):
+    lines = len(path_of(module).read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGER.get(module, LINES)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=TOO_LONG[name]))
+        if name in TOO_LONG
+        else name
+        for name in MEASURED
+    ],
+)
+def test_a_function_fits_on_one_screen(module):
+    functions = [n for n in ast.walk(tree_of(path_of(module))) if isinstance(n, Function)]
+    lengths = [(node.end_lineno - node.lineno + 1, node.name) for node in functions]
+    assert not [found for found in lengths if found[0] > FUNCTION_LINES]
+
+
+@pytest.mark.parametrize("module", MEASURED)
+def test_imports_stand_at_the_top(module):
+    tree = tree_of(path_of(module))
+    at_the_top = []
+    for statement in tree.body[1:]:  # the docstring comes first
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            break
+        at_the_top.append(statement)
+    later = {name for node, name in imports_of(tree) if node not in at_the_top}
+    assert {name.partition(".")[0] for name in later} <= HEAVY
+
+
+@pytest.mark.parametrize("module", MEASURED)
+def test_a_module_imports_only_from_those_above_it(module):
+    assert own_imports(path_of(module)) <= set(MEASURED[: MEASURED.index(module)])
+
+
+@pytest.mark.parametrize("module", MEASURED)
+def test_what_is_public_is_explained(module):
+    tree = tree_of(path_of(module))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    members = [node for owner in classes if owner.name[0] != "_" for node in owner.body]
+    named = [n for n in tree.body + members if isinstance(n, Function | ast.ClassDef)]
+    silent = [n.name for n in named if n.name[0] != "_" and not ast.get_docstring(n)]
+    assert ast.get_docstring(tree) and not silent
+
+
+def test_every_module_of_a_measured_package_is_measured():
+    packages = {module.partition(".")[0] for module in MEASURED if path_of(module).name[0] == "_"}
+    files = {path for package in packages for path in (PACKAGE / package).glob("*.py")}
+    assert packages and files <= {path_of(module) for module in MEASURED}
+
+
+def test_reading_and_encoding_need_no_torch():
+    code = "import sys, pianolstm.encodings, pianolstm.store; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("path", KNOWS_IDS_ONLY, ids=lambda path: path.stem)
+def test_networks_know_ids_only(path):
+    assert not {name.partition(".")[0] for name in own_imports(path)} & NOTES_AND_TOKENS
+
+
+def test_docstrings_are_not_saved_on():
+    files = sorted(PACKAGE.rglob("*.py"))
+    total = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    assert sum(docstring_lines(tree_of(path)) for path in files) >= DOCSTRINGS * total
