@@ -89,40 +89,52 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
     Raises ValueError for a grid without positive divisions.
     """
     check_grid(grid)
-    notes, tpq = piece.notes, piece.ticks_per_quarter
-    onset, concentration, has_beat, shift, joined = notes["onset"], None, True, 0, 0
+    onset, tpq = piece.notes["onset"], piece.ticks_per_quarter
+    if not _snap(onset, tpq, grid)[1].any():
+        return _put_on_grid(piece, grid, 0, 0, has_beat=True, concentration=None)
+    concentration, onsets = beat_concentration(piece)
+    # P(R > r) is about exp(-n r²) for n random onsets, and sixteen divisions are tried.
+    random = math.sqrt(math.log(FASTEST / ERROR) / onsets)
+    has_beat = random >= 1 or concentration >= max(CLEAR, random)
+    if not has_beat and not bend:
+        return Quantised(piece, grid, False, concentration, False, np.zeros(len(piece)))
+    shift = _best_shift(onset % tpq, tpq, grid)
+    first = int(onset.min()) + shift
+    late = tpq * (-(first // tpq)) if first < 0 else 0  # whole quarters, to start at 0 or later
+    return _put_on_grid(piece, grid, shift, late, has_beat, concentration)
+
+
+def _put_on_grid(
+    piece: Piece,
+    grid: tuple[int, ...],
+    shift: int,
+    late: int,
+    has_beat: bool,
+    concentration: float | None,
+) -> Quantised:
+    """The piece `shift` and `late` ticks later, then every time at its nearest grid point."""
+    notes, tpq, unit = piece.notes, piece.ticks_per_quarter, math.lcm(*grid)
+    onset = notes["onset"] + (shift + late)
     start, moved = _snap(onset, tpq, grid)
-    late = 0
-    if moved.any():
-        concentration, onsets = beat_concentration(piece)
-        # P(R > r) is about exp(-n r²) for n random onsets, and sixteen divisions are tried.
-        random = math.sqrt(math.log(FASTEST / ERROR) / onsets)
-        has_beat = random >= 1 or concentration >= max(CLEAR, random)
-        if not has_beat and not bend:
-            return Quantised(piece, grid, False, concentration, False, np.zeros(len(piece)))
-        shift = _best_shift(onset % tpq, tpq, grid)
-        first = int(onset.min()) + shift
-        late = tpq * (-(first // tpq)) if first < 0 else 0  # whole quarters, to start at 0 or later
-        onset = onset + (shift + late)
-        start, moved = _snap(onset, tpq, grid)
-        joined = onsets - len(np.unique(start))
     end, _ = _snap(onset + notes["duration"], tpq, grid)
-    unit = math.lcm(*grid)
     result = np.empty_like(notes)
     for column in ("pitch", "velocity", "program", "track"):  # faster than a copy of the whole
         result[column] = notes[column]
     result["onset"] = start
-    shortest = _tables(tpq, grid)[2][start % unit]
-    result["duration"] = np.maximum(end - start, shortest)
+    result["duration"] = np.maximum(end - start, _tables(tpq, grid)[2][start % unit])
     result, merged = _merge(result)
     dropped = dict(piece.dropped)
     if merged:
         dropped["merged on the grid"] = dropped.get("merged on the grid", 0) + merged
-    marks = {
-        name: _rescale(getattr(piece, name), shift + late, unit / tpq)
-        for name in ("tempi", "time_signatures")
-    }
-    on_grid = replace(piece, notes=result, ticks_per_quarter=unit, dropped=dropped, **marks)
+    on_grid = replace(
+        piece,
+        notes=result,
+        ticks_per_quarter=unit,
+        tempi=_rescale(piece.tempi, shift + late, unit / tpq),
+        time_signatures=_rescale(piece.time_signatures, shift + late, unit / tpq),
+        dropped=dropped,
+    )
+    joined = len(np.unique(onset)) - len(np.unique(start)) if moved.any() else 0
     return Quantised(
         on_grid, grid, has_beat, concentration, True, moved, shift / tpq, merged, joined
     )
