@@ -1,0 +1,28 @@
+"""`Piece` → what a person sees and hears: piano roll, engraved score, sound, and a player.
+
+    roll     notes as boxes, time to the right and pitch upwards: `roll`, `piano_roll`; any figure
+             with a text alternative: `described`
+    score    notes on staves: `score`, `to_stream`, `write_musicxml`
+    sound    an MP3: `audio`
+    player   a piano roll that plays: `player`; several, one above the other: `compare`
+
+Packages from pip are all that this needs: no notation program, no system font, no synthesizer.
+"""
+
+from pianolstm.display.player import compare, player
+from pianolstm.display.roll import TRACK_COLOURS, described, piano_roll, roll
+from pianolstm.display.score import score, to_stream, write_musicxml
+from pianolstm.display.sound import audio
+
+__all__ = [
+    "TRACK_COLOURS",
+    "audio",
+    "compare",
+    "described",
+    "piano_roll",
+    "player",
+    "roll",
+    "score",
+    "to_stream",
+    "write_musicxml",
+]
