@@ -86,7 +86,8 @@ def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = Fa
     format 2 or with SMPTE time, and its subclass `NoNotesError` for one without notes to read
     (drums alone count as none). Raises ValueError for an unknown choice of instruments.
     """
-    path, chosen = Path(path), programs_of(instruments)
+    path = path if isinstance(path, Path) else Path(path)
+    chosen = programs_of(instruments)
     ticks_per_quarter, tracks, repaired = split_tracks(path, read_bytes(path))
     try:
         score, notes = parse_tracks(ticks_per_quarter, tracks, repaired)
@@ -101,13 +102,13 @@ def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = Fa
         raise NoNotesError(path, dropped, note_ons)
     if max(notes["onset"].max(), notes["duration"].max()) > LONGEST * ticks_per_quarter:
         raise _damaged_times(path, f"a note more than {LONGEST:,} quarters from the start")
-    names = [score.tracks[track].name for track in present]
+    names = [part.name for part in score.tracks]
     try:
         return Piece(
             notes,
             ticks_per_quarter,
             **_signatures(score, repaired),
-            track_names=tuple(name or f"Track {i}" for i, name in enumerate(names, 1)),
+            track_names=tuple([names[t] or f"Track {i}" for i, t in enumerate(present, 1)]),
             name=path.stem,
             dropped=dict(dropped),
             repaired=dict(repaired),
@@ -125,8 +126,8 @@ def _select(
     notes: np.ndarray, score: symusic.core.ScoreTick, chosen: frozenset[int], dropped: Counter[str]
 ) -> tuple[np.ndarray, Sequence[int]]:
     """The notes that count as music, and the score's tracks that have any; `dropped` counts."""
-    present: Sequence[int] = range(len(score.tracks))
     drums = [part.is_drum for part in score.tracks]
+    present: Sequence[int] = range(len(drums))
     unwanted = {}
     if any(drums):
         unwanted["percussion"] = np.array(drums)[notes["track"]]
@@ -147,17 +148,15 @@ def _select(
 
 def _signatures(score: symusic.core.ScoreTick, repaired: Counter[str]) -> dict:
     """Tempi, time signatures and key of a `Piece`; what cannot be meant is counted."""
-    tempi = [(t.time, round(t.qpm, 3)) for t in score.tempos if 0 < t.qpm < np.inf]
-    metres = [
-        (s.time, s.numerator, s.denominator)
-        for s in score.time_signatures
-        if s.numerator > 0 and 0 < s.denominator <= 64
-    ]
+    all_tempi = [(t.time, t.qpm) for t in score.tempos]
+    all_metres = [(s.time, s.numerator, s.denominator) for s in score.time_signatures]
+    tempi = [(tick, round(bpm, 3)) for tick, bpm in all_tempi if 0 < bpm < np.inf]
+    metres = [metre for metre in all_metres if metre[1] > 0 and 0 < metre[2] <= 64]
     keys = [key_name(k.key, bool(k.tonality)) for k in score.key_signatures if -7 <= k.key <= 7]
-    if len(tempi) < len(score.tempos):
-        repaired["impossible tempo ignored"] = len(score.tempos) - len(tempi)
-    if len(metres) < len(score.time_signatures):
-        repaired["impossible time signature ignored"] = len(score.time_signatures) - len(metres)
+    if len(tempi) < len(all_tempi):
+        repaired["impossible tempo ignored"] = len(all_tempi) - len(tempi)
+    if len(metres) < len(all_metres):
+        repaired["impossible time signature ignored"] = len(all_metres) - len(metres)
     return {
         "tempi": tuple(tempi) or ((0, DEFAULT_TEMPO),),
         "time_signatures": tuple(metres) or ((0, 4, 4),),

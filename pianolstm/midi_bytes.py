@@ -119,15 +119,16 @@ def parse_tracks(
     except RuntimeError:  # the three bytes of END can stand inside a text
         cut = [_until_end(track, track.rfind(END)) for track in tracks]
         score, notes, endless = _closed_score(ticks_per_quarter, cut)
-    if len(notes) and (notes["pitch"].max() == 127 or notes["velocity"].max() == 127):
-        repaired[CLIPPED] += _count_clipped(ticks_per_quarter, cut)
+    at_most = len(notes) and (notes["pitch"].max() == 127 or notes["velocity"].max() == 127)
+    if at_most and (clipped := _count_clipped(ticks_per_quarter, cut)):
+        repaired[CLIPPED] += clipped
     if endless is not None:
         repaired[NO_OFF] += int(endless.sum())
         lasts = np.minimum(notes["duration"] - FAR, HANGING * ticks_per_quarter)
         notes["duration"][endless] = lasts[endless]
-    repaired[BEHIND] += sum(map(len, tracks)) - sum(map(len, cut)) - len(END) * len(tracks)
-    for reason in [reason for reason, number in repaired.items() if number <= 0]:
-        del repaired[reason]
+    behind = sum(map(len, tracks)) - sum(map(len, cut)) - len(END) * len(tracks)
+    if behind > 0:
+        repaired[BEHIND] += behind
     return score, notes
 
 
