@@ -7,6 +7,8 @@
     player   a piano roll that plays: `player`; several, one above the other: `compare`
 
 Packages from pip are all that this needs: no notation program, no system font, no synthesizer.
+The functions `roll`, `score` and `player` hide the modules of the same names: import other names
+with `from pianolstm.display.roll import …`.
 """
 
 from pianolstm.display.player import compare, player
