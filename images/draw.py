@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pianolstm.checkpoint import load_pretrained
-from pianolstm.display import TRACK_COLOURS, piano_roll, score
+from pianolstm.display import TRACK_COLOURS, roll, score
 from pianolstm.generation import generate, probabilities
 from pianolstm.piece import Piece
 
@@ -111,10 +111,7 @@ def draw_all(folder: str | Path) -> list[Path]:
         plt.close(figure)
     piece = generated_piece()
     paths.append(score(piece.bars(1, 12)).save(folder / "example_of_sheet_music.png"))
-    axes = piano_roll(piece)
-    paths.append(folder / "generated_piece.png")
-    axes.figure.savefig(paths[-1], dpi=DPI)
-    plt.close(axes.figure)
+    paths.append(roll(piece).save(folder / "generated_piece.png"))
     return paths
 
 
