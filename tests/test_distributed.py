@@ -40,7 +40,7 @@ TRAIN = """
     data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), walks[:24], walks[24:])
     runs = {
         "note": ((16,), TrainConfig(epochs=2, batch=4, steps=8)),
-        "article": ((8, 8, 8), train_config("article", epochs=2, batch=4, steps=8,
+        "article": ((8, 8, 8), train_config("article", epochs=2, batch=16, steps=8,
                                             learning_rate=8e-3)),
     }
     with process_group():
