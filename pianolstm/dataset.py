@@ -102,7 +102,7 @@ class Dataset:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The ids of a piece, shape (T,), in its own key."""
-        return self.table[OWN_KEY][self._numbers(index)]
+        return self._own_ids[self._numbers(index)]
 
     def __repr__(self) -> str:
         return (
@@ -112,6 +112,10 @@ class Dataset:
 
     def _numbers(self, index: int) -> np.ndarray:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    @cached_property
+    def _own_ids(self) -> np.ndarray:  # the row of `table` that needs no transposing
+        return np.array([self.vocabulary.ids.get(t, UNK_ID) for t in self.tokens], dtype=np.int64)
 
     @cached_property
     def table(self) -> np.ndarray:

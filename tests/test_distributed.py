@@ -26,7 +26,6 @@ def test_without_torchrun_there_is_one_process():
 
 TRAIN = """
     import json, sys
-    from dataclasses import replace
     import numpy as np
     from pianolstm.checkpoint import TrainConfig, train_config
     from pianolstm.dataset import Dataset
@@ -36,35 +35,43 @@ TRAIN = """
     from pianolstm.training import train
     from pianolstm.vocabulary import Vocabulary
 
-    network, folder = sys.argv[1:]
     rng = np.random.default_rng(0)
     walks = [np.cumsum(rng.choice([-1, 1], size=int(n))) % 6 + 1 for n in rng.integers(20, 60, 30)]
     data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), walks[:24], walks[24:])
-    hidden = (16,) if network == "note" else (8, 8, 8)
-    config = TrainConfig(epochs=2, batch=4, steps=8)
-    if network == "article":
-        config = train_config("article", epochs=2, batch=4, steps=8, learning_rate=8e-3)
+    runs = {
+        "note": ((16,), TrainConfig(epochs=2, batch=4, steps=8)),
+        "article": ((8, 8, 8), train_config("article", epochs=2, batch=16, steps=8,
+                                            learning_rate=8e-3)),
+    }
     with process_group():
-        best = train(data, NetworkConfig(network, 7, hidden, 0.0), config, folder)
-        if rank() == 0:
-            print("history", json.dumps([world(), best.history]))
+        for name, (hidden, config) in runs.items():
+            best = train(data, NetworkConfig(name, 7, hidden, 0.0), config, f"{sys.argv[1]}/{name}")
+            if rank() == 0:
+                print("history", json.dumps([name, world(), best.history]))
 """
 
 
-@pytest.mark.parametrize("network", ["note", "article"])
-def test_two_processes_equal_one_at_the_same_batch(tmp_path, network):
-    script = tmp_path / "train.py"
+@pytest.fixture(scope="module")
+def histories(tmp_path_factory):
+    """{(network, number of processes): history} of the same training."""
+    folder, found = tmp_path_factory.mktemp("distributed"), {}
+    script = folder / "train.py"
     script.write_text(textwrap.dedent(TRAIN))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    runs = {}
     for name, start in (("one", [sys.executable]), ("two", torchrun)):
-        command = [*start, str(script), network, str(tmp_path / name)]
+        command = [*start, str(script), str(folder / name)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr[-2000:]
-        (line,) = [x for x in done.stdout.splitlines() if x.startswith("history ")]
-        runs[name] = json.loads(line.removeprefix("history "))
-    (ones, one), (twos, two) = runs["one"], runs["two"]
-    assert (ones, twos) == (1, 2)
+        for line in done.stdout.splitlines():
+            if line.startswith("history "):
+                network, processes, history = json.loads(line.removeprefix("history "))
+                found[network, processes] = history
+    return found
+
+
+@pytest.mark.parametrize("network", ["note", "article"])
+def test_two_processes_equal_one_at_the_same_batch(histories, network):
+    one, two = histories[network, 1], histories[network, 2]
     for a, b in zip(one, two, strict=True):
         assert a["batches"] == b["batches"]
         for loss in ("train_loss", "valid_loss"):

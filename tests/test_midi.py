@@ -83,10 +83,12 @@ def rows(piece):
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [
+        # first in, first out; channels do not meet; a note-off without a note; velocity 0
         ([on(), on(time=240), off(time=120), off()], [(0, 360, C4), (240, 600, C4)]),
         ([on(), on(channel=1), off(time=10), off(time=10, channel=1)], [(0, 10, C4), (0, 20, C4)]),
         ([off(time=0), on(), off()], [(0, 480, C4)]),
         ([on(), on(time=240, velocity=0)], [(0, 240, C4)]),
+        # without a note-off to the end of the track, four quarters at most; struck again with one
         ([on(), on(62, time=100), off(62, time=380)], [(0, 480, C4), (100, 380, 62)]),
         ([on(channel=5), MetaMessage("text", text="x", time=240)], [(0, 240, C4)]),
         ([on(), on(62), off(62), on(62), off(62, time=2000)],
@@ -94,9 +96,6 @@ def rows(piece):
         ([on(), on(time=240), off(time=240), on(62), off(62)],
          [(0, 480, C4), (240, 720, C4), (480, 480, 62)]),
     ],
-    ids=["first in, first out", "channels do not meet", "note-off without a note",
-         "velocity 0 is a note-off", "ends with its track", "nothing but an open note",
-         "lasts four quarters at most", "struck again, one note-off"],
 )  # fmt: skip
 def test_which_note_off_ends_a_note(midi_file, messages, expected):
     assert rows(read(midi_file(messages))) == expected

@@ -1,5 +1,6 @@
 import itertools
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -85,44 +86,30 @@ def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pie
 
 
 KILLED = """
-    import os, signal, sys
-    import numpy as np
-    from pianolstm import training
-    from pianolstm.checkpoint import TrainConfig
-    from pianolstm.dataset import Dataset
-    from pianolstm.encodings import ArticleEncoding
-    from pianolstm.networks import NetworkConfig
-    from pianolstm.vocabulary import Vocabulary
+    import os, pickle, signal, sys
+    from pianolstm.training import train
 
-    folder, kill_at = sys.argv[1], int(sys.argv[2])
     real, count = os.fsync, [0]
     def fsync(descriptor):
         count[0] += 1
-        if count[0] == kill_at:
+        if count[0] == 4:
             os.ftruncate(descriptor, 100)  # half-written
             os.kill(os.getpid(), signal.SIGKILL)
         real(descriptor)
     os.fsync = fsync
-    rng = np.random.default_rng(0)
-    pieces = [rng.integers(1, 7, size=n) for n in (20, 31, 45, 12)]
-    data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), pieces,
-                            [rng.integers(1, 7, size=25)])
-    network = NetworkConfig("note", 7, (8,), 0.3)
-    training.train(data, network, TrainConfig(epochs=4, batch=2, steps=8), folder)
+    train(*pickle.load(sys.stdin.buffer))
 """
 
 
-def test_killed_in_the_middle_of_a_save_it_resumes_to_the_same_weights(tmp_path):
-    def start(folder, kill_at):
-        script = textwrap.dedent(KILLED)
-        done = subprocess.run([sys.executable, "-c", script, str(folder), str(kill_at)],
-                              capture_output=True, text=True, timeout=120)  # fmt: skip
-        return done.returncode
-
-    assert start(tmp_path / "whole", 0) == 0
-    assert start(tmp_path / "killed", 4) == -signal.SIGKILL
+def test_killed_in_the_middle_of_a_save_it_resumes_to_the_same_weights(tmp_path, ids_pieces):
+    data = Dataset.from_ids(ArticleEncoding(), VOCABULARY, *ids_pieces)
+    arguments = pickle.dumps((data, NOTE, QUICK, tmp_path / "killed"))
+    command = [sys.executable, "-c", textwrap.dedent(KILLED)]
+    done = subprocess.run(command, input=arguments, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert any(name.endswith(".part") for name in os.listdir(tmp_path / "killed"))
-    assert start(tmp_path / "killed", 0) == 0
+    for folder in ("whole", "killed"):
+        train(data, NOTE, QUICK, tmp_path / folder)
     for name in ("last.safetensors", "best.safetensors"):
         assert same(weights(tmp_path / "whole" / name), weights(tmp_path / "killed" / name))
 
