@@ -19,6 +19,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from pianolstm.folder import (
 )
 from pianolstm.grid import GRID, check_grid, quantise
 from pianolstm.midi import programs_of
-from pianolstm.parallel import map_files
+from pianolstm.parallel import CrashError, map_files
 from pianolstm.piece import listed
 from pianolstm.split import PARTS, soprano_line, split_groups
 from pianolstm.vocabulary import UNK_ID, Vocabulary
@@ -169,18 +170,8 @@ def build_store(
     try:
         unfinished.mkdir(parents=True)
         writer = _StoreWriter(unfinished, config)
-        table_path = unfinished / "report.csv"
-        with (
-            open(unfinished / "ids.raw", "wb") as raw,
-            open(table_path, "w", newline="", encoding="utf-8") as table,
-        ):
-            rows = csv.DictWriter(table, COLUMNS)
-            rows.writeheader()
-            encode = partial(encode_file, config=config)
-            for path, result in zip(paths, map_files(encode, paths, processes, progress)):
-                name, result = path.relative_to(folder).as_posix(), or_crash(result)
-                raw.write(writer.add(name, result))
-                rows.writerow(_row(name, result))
+        results = map_files(partial(encode_file, config=config), paths, processes, progress)
+        writer.write([path.relative_to(folder).as_posix() for path in paths], results)
         if not writer.names:
             raise StoreError(f"{folder}: no notes to store. {writer.report}")
         writer.finish(began)
@@ -218,6 +209,18 @@ class _StoreWriter:
         self.lines: dict[str, int] = {}  # digest of a soprano line → its group
         self.group_names: list[str] = []  # of its first piece
         self.content: dict[str, str] = {}  # digest → first file with these notes
+
+    def write(self, names: Sequence[str], results: Iterable[FileResult | CrashError]) -> None:
+        """Write ids.raw and report.csv while the results come."""
+        with (
+            open(self.folder / "ids.raw", "wb") as raw,
+            open(self.folder / "report.csv", "w", newline="", encoding="utf-8") as table,
+        ):
+            rows = csv.DictWriter(table, COLUMNS)
+            rows.writeheader()
+            for name, result in zip(names, map(or_crash, results)):
+                raw.write(self.add(name, result))
+                rows.writerow(_row(name, result))
 
     def add(self, name: str, result: FileResult) -> bytes:
         """Count one file; returns the bytes of its ids, which are none unless it is kept."""

@@ -116,39 +116,38 @@ def train(
 ) -> Checkpoint:
     """Train until `config.epochs` (or `config.seconds`) and return the best by validation loss.
 
-    Writes best.safetensors and last.safetensors into `folder`. Where last.safetensors is there
-    already, the run goes on from it, and ends in exactly the weights of an uninterrupted run (of
-    one process; others draw new dropout). `progress` shows a bar; None means only on a terminal.
-    `stop_after` ends this call after so many epochs, for the next one to go on. `on_epoch` gets the
-    row of the history after every epoch; `command` is noted in the file. In a process group
-    (`process_group`) all processes call this, and the first one writes.
+    Writes best.safetensors and last.safetensors into `folder`, and goes on from the latter where it
+    is there already, to exactly the weights of an uninterrupted run (of one process; others draw
+    new dropout). `progress` shows a bar; None means only on a terminal. `stop_after` ends this call
+    after so many epochs. `on_epoch` gets the history's row after each. `command` is noted in the
+    file. In a process group all processes call this, and the first one writes.
 
     Raises TypeError for a network without the interface, CheckpointError if the folder holds
-    another run, TrainingError for a loss that is no number, and ValueError for settings that make
-    no sense.
+    another run, TrainingError for a loss that is no number, ValueError for impossible settings.
     """
-    run = set_up(data, network, config, Path(folder))
-    run.checkpoint.command = command
-    history, first = run.checkpoint.history, rank() == 0
-    hidden = None if progress is None else not progress
+    run = set_up(data, network, config, Path(folder), command)
+    history = run.checkpoint.history
     last = min(config.epochs, len(history) + (stop_after or config.epochs))
+    hidden = None if progress is None else not progress
     for epoch in range(len(history) + 1, last + 1):
         if config.seconds and history and _is_over(history[-1], config.seconds):
             break
-        row, done = train_epoch(run, epoch, hidden if first else True)
+        row, done = train_epoch(run, epoch, hidden if rank() == 0 else True)
         valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
         row |= {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)}
-        row |= {"stopped_after": config.seconds} if done else {}
-        history.append(row)
-        if first:
+        history.append(row | ({"stopped_after": config.seconds} if done else {}))
+        if rank() == 0:
             save_epoch(run)
             on_epoch(row)
         if done:
             break
-    if not first:
-        return run.checkpoint
+    return run.checkpoint if rank() else _best(run)
+
+
+def _best(run: Run) -> Checkpoint:
+    """The best epoch, with the history of the whole run, also what came after it."""
     best = load_checkpoint(run.folder / "best.safetensors")
-    best.history = history  # the whole run, also what came after the best epoch
+    best.history = run.checkpoint.history
     save_checkpoint(run.folder / "best.safetensors", best)
     return best
 
@@ -158,7 +157,9 @@ def _is_over(row: dict, budget: float) -> bool:
     return row.get("stopped_after") == budget or row["seconds"] >= budget
 
 
-def set_up(data: Dataset, network: NetworkConfig, config: TrainConfig, folder: Path) -> Run:
+def set_up(
+    data: Dataset, network: NetworkConfig, config: TrainConfig, folder: Path, command: str = ""
+) -> Run:
     """A fresh run, or the one that `folder` holds; see `train` for what it raises."""
     tokens, encoding = data.vocabulary.tokens, data.encoding
     grammar = encoding.grammar(tokens)
@@ -175,7 +176,7 @@ def set_up(data: Dataset, network: NetworkConfig, config: TrainConfig, folder: P
     torch.manual_seed(config.seed)
     model = build_network(network, encoding.features(tokens), grammar).to(pick_device())
     check_interface(model, len(tokens))
-    checkpoint = Checkpoint(model, data.vocabulary, encoding, [], config)
+    checkpoint = Checkpoint(model, data.vocabulary, encoding, [], config, command)
     run = Run(checkpoint, make_optimizer(model, config), Objective(model), data, folder, 0.0)
     if (folder / "last.safetensors").exists():
         resume(run)
