@@ -85,9 +85,8 @@ class ArticleEncoding(Encoding):
 
         A note that would leave 0 to 127 moves by an octave to stay there.
         """
-        try:
-            pitches = [shifted(p, semitones) for p in self.pitches(token)]
-        except TokenError:
+        pitches = [shifted(pitch, semitones) for pitch in self.notes_of(token)[0]]
+        if not pitches:
             return token
         if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
             return _chord(pitches)
@@ -108,7 +107,7 @@ class ArticleEncoding(Encoding):
         """Tokens → a piece for two hands, split at middle C. Raises `TokenError`."""
         chords = [self.pitches(token) for token in tokens]
         rows, plays_again = [], [len(chords)] * 2  # right and left: the hand's next token
-        for index in reversed(range(len(chords))):
+        for index in reversed(range(len(chords))):  # backwards, so that it is known
             for pitch in chords[index]:
                 steps = plays_again[pitch < MIDDLE_C] - index
                 rows.append((STEP * index, min(STEP * steps, LONGEST_HOLD), pitch, VELOCITY))

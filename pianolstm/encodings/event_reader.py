@@ -7,8 +7,6 @@ from collections import Counter
 from pianolstm.encodings.event_tokens import COMMON, LONGEST, METRES, MORE, bar_ticks
 from pianolstm.piece import VELOCITY
 
-Note = tuple[int, int, int, int, int, int]  # the fields of `NOTE_DTYPE`, in its order
-
 
 class EventReader:
     """What is known while tokens are read, and the rules for what makes no sense.
@@ -25,7 +23,7 @@ class EventReader:
 
     def __init__(self) -> None:
         self.repaired: Counter[str] = Counter()
-        self.notes: list[Note] = []
+        self.notes: list[tuple[int, ...]] = []  # the fields of `NOTE_DTYPE`, in its order
         self.metres: dict[int, tuple[int, int]] = {}  # tick → beats and beat unit
         self.programs: dict[int, int] = {}  # of each track
         self.first: dict[str, tuple[int, str]] = {}  # the first "key" and "home"
@@ -54,7 +52,7 @@ class EventReader:
                 program = self.programs.get(self.track, 0)
                 self.notes.append((self.time, number, self.pitch, VELOCITY, program, self.track))
                 self.pitch = None
-            case "at" | "for":
+            case "at" | "for":  # beyond the end of its bar; without a pitch
                 self.repaired[kind] += 1
             case "pitch":
                 self.pitch = number

@@ -115,11 +115,11 @@ class PianoRollEncoding(Encoding):
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """A key that sounds in neighbouring frames is one note."""
         roll, repaired = self.read(tokens)
-        change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0)
+        change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0).T
+        starts, ends = np.argwhere(change == 1), np.argwhere(change == -1)  # rows (key, frame)
         rows = []
-        for key in range(KEYS):
-            starts, ends = np.flatnonzero(change[:, key] == 1), np.flatnonzero(change[:, key] == -1)
-            rows += [(a, b - a, LOWEST + key, VELOCITY) for a, b in zip(starts, ends)]
+        for (key, start), (_, end) in zip(starts, ends):
+            rows.append((start, end - start, LOWEST + key, VELOCITY))
         return two_hands(rows, self.frames, name, repaired)
 
     def transpose(self, token: str, semitones: int) -> str:
