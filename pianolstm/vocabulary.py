@@ -62,8 +62,6 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.tokens == other.tokens
 
-    __hash__ = None
-
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} tokens)"
 
@@ -103,31 +101,32 @@ class NearestKnown:
     def __init__(self, encoding: Encoding, vocabulary: Vocabulary) -> None:
         self.encoding = encoding
         self.known = [t for t in vocabulary.tokens if any(encoding.notes_of(t))]
-        sketches = [self._sketch(token) for token in self.known]
-        self.classes = np.array([s[0] for s in sketches], dtype=bool).reshape(-1, 12)
-        self.places = np.array([s[1] for s in sketches]).reshape(-1, 3)
-        self.ticks = np.array([s[2] for s in sketches])
+        self.sketches = np.array([self._sketch(token) for token in self.known]).reshape(-1, 16)
 
-    def _sketch(self, token: str) -> tuple[np.ndarray, tuple[float, float, float], float]:
-        """Pitch classes (12,); lowest, mean and highest pitch; ticks."""
+    def _sketch(self, token: str) -> np.ndarray:
+        """12 pitch classes, a 1 for each that it has; lowest, mean and highest pitch; ticks."""
         pitches, ticks = self.encoding.notes_of(token)
-        classes = np.isin(np.arange(12), np.mod(pitches, 12))
-        places = (min(pitches), float(np.mean(pitches)), max(pitches)) if pitches else (0, 0, 0)
-        return classes, places, max(ticks, 1)
+        sketch = np.zeros(16)
+        sketch[15] = max(ticks, 1)
+        if pitches:
+            sketch[np.mod(pitches, 12)] = 1
+            sketch[12:15] = min(pitches), np.mean(pitches), max(pitches)
+        return sketch
 
     def __call__(self, token: str) -> str | None:
         """The nearest known token; None where nothing of its kind is known, or it has no notes."""
-        if not any(self.encoding.notes_of(token)) or not self.known:
+        if not any(self.encoding.notes_of(token)):
             return None
-        classes, places, ticks = self._sketch(token)
-        other_kind = self.classes.any(axis=1) != classes.any()
+        classes, places, ticks = np.split(self._sketch(token), [12, 15])
+        known_classes, known_places, known_ticks = np.split(self.sketches, [12, 15], axis=1)
+        together = np.minimum(known_classes, classes).sum(axis=1)
+        either = np.maximum(known_classes, classes).sum(axis=1)
+        jaccard = 1 - together / np.maximum(either, 1)
+        register = np.abs(known_places - places).mean(axis=1)
+        length = np.abs(np.log(known_ticks / ticks))[:, 0]
+        other_kind = known_classes.any(axis=1) != classes.any()
         if other_kind.all():
             return None
-        together = (self.classes & classes).sum(axis=1)
-        either = (self.classes | classes).sum(axis=1)
-        jaccard = np.where(either > 0, 1 - together / np.maximum(either, 1), 0.0)
-        register = np.abs(self.places - places).mean(axis=1)
-        length = np.abs(np.log(self.ticks / ticks))
         return self.known[np.lexsort((length, register, jaccard, other_kind))[0]]
 
 
@@ -159,13 +158,11 @@ def fill_unknown(
     """
     if way not in WAYS:
         raise ValueError(f"way is {way!r}; choose one of {', '.join(WAYS)}")
-    unknown = {token for token in tokens if token not in vocabulary}
+    unknown = [token for token in tokens if token not in vocabulary]
     stand_in: dict[str, str | None] = dict.fromkeys(unknown, UNK if way == "unk" else None)
     if way == "nearest" and unknown:
         nearest = nearest or NearestKnown(encoding, vocabulary)
-        stand_in = {token: nearest(token) for token in unknown}
+        stand_in = {token: nearest(token) for token in stand_in}
     filled = [stand_in.get(token, token) for token in tokens]
-    return Filled(
-        [token for token in filled if token is not None],
-        [(token, stand_in[token]) for token in tokens if token in unknown],
-    )
+    known = [token for token in filled if token is not None]
+    return Filled(known, [(token, stand_in[token]) for token in unknown])

@@ -16,6 +16,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "grid",
     "hands",
     "encodings.base",
+    "encodings.spelling",
     "encodings.article",
     "encodings.rhythm",
     "encodings.rolls",

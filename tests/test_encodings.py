@@ -24,11 +24,10 @@ from pianolstm.encodings import (
     TokenError,
     article_tokens,
     encoding_from_dict,
-    normal_order,
-    pitch_number,
     register,
 )
-from pianolstm.encodings.base import quarters_text, shifted, ticks_of
+from pianolstm.encodings.article import normal_order
+from pianolstm.encodings.spelling import pitch_number, quarters_text, shifted, ticks_of
 from pianolstm.midi import read_midi, write_midi
 from pianolstm.networks import NetworkConfig
 from pianolstm.piece import Piece, pitch_name

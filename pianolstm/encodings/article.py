@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
-from pianolstm.encodings.base import Encoding, TokenError, pitch_number, register, shifted
-from pianolstm.hands import HANDS, MIDDLE_C
-from pianolstm.piece import Piece, pitch_name
+from pianolstm.encodings.base import Encoding, TokenError, register
+from pianolstm.encodings.spelling import pitch_number, shifted
+from pianolstm.hands import MIDDLE_C, two_hands
+from pianolstm.piece import VELOCITY, Piece, pitch_name
 
-STEP = 0.5  # quarters from one token to the next when decoding, as in the article
-LONGEST_HOLD = 2.0  # quarters
+RESOLUTION = 480  # ticks a quarter of decoded pieces
+STEP = RESOLUTION // 2  # ticks from one token to the next when decoding, as in the article
+LONGEST_HOLD = 2 * RESOLUTION  # ticks
 PITCH_CLASSES = tuple(map(str, range(12)))
 
 
@@ -35,7 +38,7 @@ def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
         steps = [(pc - rotation[0]) % 12 for pc in rotation]
         return (steps[-1], *steps[1:-1], rotation[0])
 
-    return min(rotations, key=spread) if rotations else ()
+    return min(rotations, key=spread, default=())
 
 
 @lru_cache(maxsize=100_000)  # a large collection has millions of different chords
@@ -69,9 +72,9 @@ class ArticleEncoding(Encoding):
         if not len(piece):
             return []
         onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
-        starts = [0, *((onsets[1:] != onsets[:-1]).nonzero()[0] + 1).tolist()]
-        ends = [*starts[1:], len(piece)]
-        return [_token(pitches[a:b], self.voicing) for a, b in zip(starts, ends)]
+        changes = (onsets[1:] != onsets[:-1]).nonzero()[0] + 1
+        bounds = [0, *changes.tolist(), len(piece)]
+        return [_token(pitches[a:b], self.voicing) for a, b in pairwise(bounds)]
 
     def token(self, pitches: Sequence[int]) -> str:
         """The token of pitches (MIDI numbers) that start together."""
@@ -82,9 +85,8 @@ class ArticleEncoding(Encoding):
 
         A note that would leave 0 to 127 moves by an octave to stay there.
         """
-        try:
-            pitches = [shifted(p, semitones) for p in self.pitches(token)]
-        except TokenError:
+        pitches = [shifted(pitch, semitones) for pitch in self.notes_of(token)[0]]
+        if not pitches:
             return token
         if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
             return _chord(pitches)
@@ -103,18 +105,15 @@ class ArticleEncoding(Encoding):
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """Tokens → a piece for two hands, split at middle C. Raises `TokenError`."""
-        hands: dict[int, dict[int, list[int]]] = {0: {}, 1: {}}  # hand → index of token → pitches
-        for index, token in enumerate(tokens):
-            for pitch in self.pitches(token):
-                hands[int(pitch < MIDDLE_C)].setdefault(index, []).append(pitch)
-        rows = []
-        used = [hand for hand in hands if hands[hand]]  # a hand that never plays has no track
-        for track, hand in enumerate(used):
-            moments = list(hands[hand])
-            for index, following in zip(moments, [*moments[1:], len(tokens)]):
-                length = min(STEP * (following - index), LONGEST_HOLD)
-                rows += [(STEP * index, length, pitch, track) for pitch in hands[hand][index]]
-        return Piece.from_quarters(rows, track_names=tuple(HANDS[h] for h in used), name=name)
+        chords = [self.pitches(token) for token in tokens]
+        rows, plays_again = [], [len(chords)] * 2  # right and left: the hand's next token
+        for index in reversed(range(len(chords))):  # backwards, so that it is known
+            for pitch in chords[index]:
+                steps = plays_again[pitch < MIDDLE_C] - index
+                rows.append((STEP * index, min(STEP * steps, LONGEST_HOLD), pitch, VELOCITY))
+            for pitch in chords[index]:
+                plays_again[pitch < MIDDLE_C] = index
+        return two_hands(rows, RESOLUTION, name)
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers of a token; it has no duration."""

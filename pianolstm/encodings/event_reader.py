@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pianolstm.encodings.event_tokens import COMMON, LONGEST, METRES, MODES, MORE, bar_ticks
-
-Note = tuple[int, int, int, int, int]  # onset, duration, pitch, program, track
+from pianolstm.encodings.event_tokens import COMMON, LONGEST, METRES, MORE, bar_ticks
+from pianolstm.piece import VELOCITY
 
 
 class EventReader:
@@ -24,11 +23,11 @@ class EventReader:
 
     def __init__(self) -> None:
         self.repaired: Counter[str] = Counter()
-        self.notes: list[Note] = []
+        self.notes: list[tuple[int, ...]] = []  # the fields of `NOTE_DTYPE`, in its order
         self.metres: dict[int, tuple[int, int]] = {}  # tick → beats and beat unit
-        self.bar = (0, 0)  # start and end of the current bar
         self.programs: dict[int, int] = {}  # of each track
-        self.first: dict[str, tuple] = {}  # the first "key" and "home"
+        self.first: dict[str, tuple[int, str]] = {}  # the first "key" and "home"
+        self.bar_start = self.bar_end = 0  # of the current bar; 0 and 0 before the first one
         self.time = self.more = self.track = 0
         self.pitch: int | None = None  # waits for its duration
 
@@ -39,47 +38,37 @@ class EventReader:
             return
         if kind in ("at", "for"):
             number += self.more * LONGEST
-        else:
-            self.repaired[MORE] += self.more
-        self.more = 0
+            self.more = 0
         if kind != "for":
-            self.repaired["pitch"] += self.pitch is not None
-            self.pitch = number if kind == "pitch" else None
-        if kind in ("metre", "bar", "at", "for"):
-            getattr(self, f"_read_{kind}")(number)
-        elif kind == "track":
-            self.track = number
-        elif kind == "program":
-            self.programs[self.track] = number
-        elif kind in (*MODES, "home"):
-            name, value = ("home", (number,)) if kind == "home" else ("key", (number, kind))
-            self.repaired[name] += self.first.setdefault(name, value) != value
+            self.drop_waiting()
+        if kind == "bar" or (kind == "at" and self.bar_end == 0):
+            metre = [COMMON, *self.metres.values()][-1]
+            self.bar_start = self.time = self.bar_end
+            self.bar_end += bar_ticks(*metre)
+        match kind:
+            case "at" if self.bar_start + number < self.bar_end:
+                self.time = self.bar_start + number
+            case "for" if self.pitch is not None:
+                program = self.programs.get(self.track, 0)
+                self.notes.append((self.time, number, self.pitch, VELOCITY, program, self.track))
+                self.pitch = None
+            case "at" | "for":  # beyond the end of its bar; without a pitch
+                self.repaired[kind] += 1
+            case "pitch":
+                self.pitch = number
+            case "metre":
+                self.repaired["metre"] += self.bar_end in self.metres
+                self.metres[self.bar_end] = METRES[number]
+            case "track":
+                self.track = number
+            case "program":
+                self.programs[self.track] = number
+            case "home" | "major" | "minor":
+                name = "home" if kind == "home" else "key"
+                self.repaired[name] += self.first.setdefault(name, (number, kind)) != (number, kind)
 
-    def end(self) -> None:
-        """Count what is left over after the last token."""
+    def drop_waiting(self) -> None:
+        """Count `more` and a pitch that still wait for what should have followed them."""
         self.repaired["pitch"] += self.pitch is not None
         self.repaired[MORE] += self.more
-
-    def _read_metre(self, number: int) -> None:
-        self.repaired["metre"] += self.bar[1] in self.metres
-        self.metres[self.bar[1]] = METRES[number]
-
-    def _read_bar(self, number: int) -> None:
-        start = self.bar[1]
-        metre = [metre for tick, metre in self.metres.items() if tick <= start][-1:] or [COMMON]
-        self.bar, self.time = (start, start + bar_ticks(*metre[0])), start
-
-    def _read_at(self, number: int) -> None:
-        if self.bar == (0, 0):
-            self._read_bar(1)
-        start, end = self.bar
-        self.repaired["at"] += start + number >= end
-        if start + number < end:
-            self.time = start + number
-
-    def _read_for(self, number: int) -> None:
-        self.repaired["for"] += self.pitch is None
-        if self.pitch is not None:
-            program = self.programs.get(self.track, 0)
-            self.notes.append((self.time, number, self.pitch, program, self.track))
-            self.pitch = None
+        self.pitch, self.more = None, 0

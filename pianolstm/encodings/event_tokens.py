@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pianolstm.encodings.base import EOS, RESOLUTION, quarters_text
+from pianolstm.encodings.base import EOS, RESOLUTION
+from pianolstm.encodings.spelling import quarters_text
 from pianolstm.piece import PITCH_CLASS_NAMES, key_name, key_sharps
 
 MORE = "more"  # four quarters, in front of a time
@@ -17,11 +18,16 @@ COMMON = (4, 4)  # stands for a metre that has no token
 MODES = ("major", "minor")
 
 
+def pitch_range(home: bool) -> range:
+    """The pitches that can be written; home lies −6 to 5 semitones away."""
+    return range(-5, 134) if home else range(128)
+
+
 @lru_cache(maxsize=64)
-def token_values(pitches: range, home: bool, tracks: bool, approach: int) -> dict:
+def token_values(home: bool, tracks: bool, approach: int) -> dict[str, tuple[str, int]]:
     """Every token but `<bos>` and `<eos>` → (kind, number); times in ticks."""
     values = {MORE: (MORE, 0)}
-    values |= {f"pitch:{p}": ("pitch", p) for p in pitches}
+    values |= {f"pitch:{p}": ("pitch", p) for p in pitch_range(home)}
     values |= {f"for:{quarters_text(t)}": ("for", t) for t in range(1, LONGEST + 1)}
     values |= {f"at:{quarters_text(t)}": ("at", t) for t in range(LONGEST)}
     values |= {f"bar:{n}": ("bar", n) for n in range(1, BARS + 1)}
@@ -82,10 +88,10 @@ def home_shift(key: str) -> int:
     return (7 * sharps + 6) % 12 - 6
 
 
-def key_token(sharps: int, minor: bool) -> str:
-    """A key signature as a token: (1, False) is "major:G"."""
-    tonic = (7 * sharps + 9 * minor) % 12
-    return f"{MODES[minor]}:{PITCH_CLASS_NAMES[tonic]}"
+def key_token(key: str, home: int = 0) -> str:
+    """A key as a token, `home` semitones lower: "G major" is "major:G"."""
+    sharps, minor = key_sharps(key)
+    return f"{MODES[minor]}:{PITCH_CLASS_NAMES[(7 * sharps + 9 * minor - home) % 12]}"
 
 
 def sounding_key(tonic: int, minor: bool) -> str:

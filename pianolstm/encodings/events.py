@@ -24,37 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
-from pianolstm.encodings.base import (
-    BOS,
-    EOS,
-    RESOLUTION,
-    Encoding,
-    PieceError,
-    on_grid,
-    register,
-    shifted,
-)
+import pianolstm.encodings.event_tokens as words
+from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, PieceError, register, trimmed
 from pianolstm.encodings.event_reader import EventReader
-from pianolstm.encodings.event_tokens import (
-    BARS,
-    COMMON,
-    METRES,
-    MODES,
-    TRACKS,
-    bar_ticks,
-    home_shift,
-    key_token,
-    number_bars,
-    program_names,
-    sounding_key,
-    time_tokens,
-    token_values,
-)
+from pianolstm.encodings.spelling import on_grid, shifted
 from pianolstm.hands import two_hands
-from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, VELOCITY, Piece, key_sharps
+from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece
 
 
 @register
@@ -84,59 +63,58 @@ class EventEncoding(Encoding):
     def encode(self, piece: Piece) -> list[str]:
         """Tokens of a piece on the grid (`quantise`); raises PieceError for any other."""
         notes = on_grid(piece)
-        if self.tracks and notes["track"].max(initial=0) >= TRACKS:
+        if not self.tracks:
+            notes["track"] = 0
+        if notes["track"].max(initial=0) >= words.TRACKS:
             raise PieceError(
                 f"piece {piece.name!r} has a track {notes['track'].max() + 1}; there are tokens "
-                f"for {TRACKS}. Read it with fewer instruments, or encode without tracks"
+                f"for {words.TRACKS}. Read it with fewer instruments, or encode without tracks"
             )
-        track = notes["track"] if self.tracks else np.zeros(len(notes))
         high_first = -notes["pitch"].astype(int)
-        order = np.lexsort((-notes["duration"], high_first, track, notes["onset"]))
-        home = home_shift(piece.key) if self.home and piece.key else 0
+        order = np.lexsort((-notes["duration"], high_first, notes["track"], notes["onset"]))
+        home = words.home_shift(piece.key) if self.home and piece.key else 0
         last_onset = notes["onset"].max(initial=0)
-        tokens, programs = [BOS], [0] * TRACKS
-        bars, start, following, time = self._bars(piece), 0, 0, -1
+        tokens, programs = [BOS], [0] * words.TRACKS
+        bars, start, following, time = self._bars(piece, home), 0, 0, -1
         for onset, length, pitch, _, program, track in notes[order].tolist():
             while onset >= following:
                 start, following, header = next(bars)
                 tokens += header
-                time = -1
             if onset != time:
                 time = onset
-                tokens += time_tokens("at", onset - start)
+                tokens += words.time_tokens("at", onset - start)
                 left = -(-(last_onset - onset) // RESOLUTION)
                 if self.approach and left <= self.approach:
                     tokens.append(f"left:{left}")
             if self.tracks:
                 tokens.append(f"track:{track}")
-                if programs[track] != program:
-                    tokens.append(f"program:{program}")
-                    programs[track] = program
+            if self.tracks and programs[track] != program:
+                tokens.append(f"program:{program}")
+                programs[track] = program
             tokens.append(f"pitch:{pitch - home}")
-            tokens += time_tokens("for", length)
+            tokens += words.time_tokens("for", length)
         if self.countdown:
-            number_bars(tokens, sum(token.startswith("bar:") for token in tokens))
+            words.number_bars(tokens, sum(token.startswith("bar:") for token in tokens))
         return [*tokens, EOS]
 
-    def _bars(self, piece: Piece) -> Iterator[tuple[int, int, list[str]]]:
+    def _bars(self, piece: Piece, home: int) -> Iterator[tuple[int, int, list[str]]]:
         """Endless bars as (start, end, tokens), in our ticks; a metre begins at a bar line."""
         scale = RESOLUTION / piece.ticks_per_quarter
-        key, home = [], []
-        if piece.key:
-            sharps, minor = key_sharps(piece.key)
-            key = [key_token(0 if self.home else sharps, minor)]
-            home = [f"home:{home_shift(piece.key)}"] if self.home else []
-        start, number, metre = 0, 0, None
-        while True:
-            number += 1
-            before, metre = metre, COMMON
+        start, before = 0, None
+        for number in count(1):
+            metre = words.COMMON
             for tick, *wanted in piece.time_signatures:  # the last one before the bar line holds
                 if tick * scale <= start:
-                    metre = tuple(wanted) if tuple(wanted) in METRES else COMMON
+                    metre = tuple(wanted) if tuple(wanted) in words.METRES else words.COMMON
             header = [] if metre == before else [f"metre:{metre[0]}/{metre[1]}"]
-            end = start + bar_ticks(*metre)
-            yield start, end, [*header, f"bar:{min(number, BARS)}", *home, *key]
-            start, home = end, []
+            header.append(f"bar:{min(number, words.BARS)}")
+            if piece.key and self.home and number == 1:
+                header.append(f"home:{home}")
+            if piece.key:
+                header.append(words.key_token(piece.key, home))
+            end = start + words.bar_ticks(*metre)
+            yield start, end, header
+            start, before = end, metre
 
     # ---- tokens to notes
 
@@ -148,59 +126,38 @@ class EventEncoding(Encoding):
         over, and so is all that follows `<eos>`.
         """
         reader = EventReader()
-        tokens = list(tokens)
-        end = tokens.index(EOS) if EOS in tokens else len(tokens)
-        for token in tokens[int(tokens[:1] == [BOS]) : end]:
+        inside, ends = trimmed(tokens)
+        for token in inside:
             if found := self.value(token):
                 reader.read(*found)
             else:
                 reader.repaired["unreadable tokens"] += 1
-        reader.end()
-        reader.repaired["no end"] += end == len(tokens)
-        reader.repaired["tokens after the end"] += max(0, len(tokens) - end - 1)
-        return self._piece(reader, name)
-
-    def _piece(self, reader: EventReader, name: str) -> Piece:
-        (home,) = reader.first.get("home", (0,))
-        rows = [
-            (onset, length, pitch + home, VELOCITY, program, track)
-            for onset, length, pitch, program, track in reader.notes
-            if 0 <= pitch + home <= 127
-        ]
+        reader.drop_waiting()
+        home, _ = reader.first.get("home", (0, ""))
+        rows = []
+        for onset, length, pitch, *others in reader.notes:
+            if 0 <= pitch + home <= 127:
+                rows.append((onset, length, pitch + home, *others))
         reader.repaired["pitch"] += len(reader.notes) - len(rows)
-        fields = {}
+        key = None
         if "key" in reader.first:
             tonic, mode = reader.first["key"]
-            fields["key"] = sounding_key(tonic + home, mode == "minor")
-        if reader.metres:
-            fields["time_signatures"] = tuple((t, *m) for t, m in reader.metres.items())
+            key = words.sounding_key(tonic + home, mode == "minor")
+        metres = [(tick, *metre) for tick, metre in reader.metres.items()] or [(0, *words.COMMON)]
+        fields = {"key": key, "time_signatures": tuple(metres)}
+        repaired = reader.repaired + ends  # without what was counted 0 times
         if not self.tracks:
-            return two_hands([r[:4] for r in rows], RESOLUTION, name, reader.repaired, **fields)
-        tracks = range(max((row[5] for row in rows), default=-1) + 1)
-        programs = [reader.programs.get(track, 0) for track in tracks]
-        return Piece(
-            np.array(rows, dtype=NOTE_DTYPE),
-            RESOLUTION,
-            track_names=program_names(programs),
-            name=name,
-            repaired=dict(+reader.repaired),
-            **fields,
-        )
+            return two_hands([row[:4] for row in rows], RESOLUTION, name, repaired, **fields)
+        tracks = max((row[5] for row in rows), default=-1) + 1
+        names = words.program_names([reader.programs.get(track, 0) for track in range(tracks)])
+        fields |= {"track_names": names, "name": name, "repaired": dict(repaired)}
+        return Piece(np.array(rows, dtype=NOTE_DTYPE), RESOLUTION, **fields)
 
     # ---- the rest of the interface
 
     def value(self, token: str) -> tuple[str, int] | None:
         """(kind, number) of a token, times in ticks; None for what is no token of ours."""
-        return self._values.get(token)
-
-    @property
-    def _values(self) -> dict[str, tuple[str, int]]:
-        return token_values(self.pitch_range, self.home, self.tracks, self.approach)
-
-    @property
-    def pitch_range(self) -> range:
-        """The pitches that can be written; home lies −6 to 5 semitones away."""
-        return range(-5, 134) if self.home else range(128)
+        return words.token_values(self.home, self.tracks, self.approach).get(token)
 
     def transpose(self, token: str, semitones: int) -> str:
         """The same token; a pitch or a key comes back `semitones` higher.
@@ -209,9 +166,9 @@ class EventEncoding(Encoding):
         """
         kind, number = self.value(token) or (None, 0)
         if kind == "pitch" and semitones:
-            low, high = self.pitch_range[0], self.pitch_range[-1]
-            return f"pitch:{shifted(number, semitones, low, high)}"
-        if kind in MODES:
+            pitches = words.pitch_range(self.home)
+            return f"pitch:{shifted(number, semitones, pitches[0], pitches[-1])}"
+        if kind in words.MODES:
             return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
         return token
 
@@ -222,7 +179,7 @@ class EventEncoding(Encoding):
 
     def all_tokens(self) -> list[str]:
         """Every token there is: for such a vocabulary no note is unknown."""
-        return [BOS, EOS, *self._values]
+        return [BOS, EOS, *words.token_values(self.home, self.tracks, self.approach)]
 
     def successors(self) -> dict[str, str]:
         """Bar lines, each with the token that must follow it as the next bar line.
@@ -230,9 +187,10 @@ class EventEncoding(Encoding):
         Counting down, `<eos>` comes instead of a bar after the last; `bar:64` has no entry of its
         own, because it stands for more than 64 too.
         """
+        bars = range(1, words.BARS + 1)
         if self.countdown:
-            return {f"bar:{n}": f"bar:{n - 1}" if n > 1 else EOS for n in range(1, BARS)}
-        return {f"bar:{n}": f"bar:{min(n + 1, BARS)}" for n in range(1, BARS + 1)}
+            return {f"bar:{n}": f"bar:{n - 1}" if n > 1 else EOS for n in bars[:-1]}
+        return {f"bar:{n}": f"bar:{min(n + 1, words.BARS)}" for n in bars}
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A pitch is made of its pitch class and its octave, a time of its place in the quarter.

@@ -7,41 +7,17 @@ the next chord begins. A note that would sound on beneath the next chord is cut 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.encodings.base import (
-    BOS,
-    EOS,
-    RESOLUTION,
-    Encoding,
-    TokenError,
-    on_grid,
-    pitch_number,
-    quarters_text,
-    register,
-    shifted,
-    ticks_of,
-)
+from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, TokenError, register, trimmed
+from pianolstm.encodings.spelling import on_grid, pitch_number, quarters_text, shifted, ticks_of
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
 REST = "rest"
-
-
-def as_chords(notes: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Notes (sorted by onset) as chords: (onset, length, their pitches).
-
-    A chord is as long as its longest note, or until the next chord begins.
-    """
-    starts, first = np.unique(notes["onset"], return_index=True)
-    chords = np.split(notes, first[1:])
-    for onset, after, chord in zip(starts, [*starts[1:], None], chords):
-        length = chord["duration"].max()
-        yield int(onset), int(length if after is None else min(length, after - onset)), chord
 
 
 @register
@@ -54,12 +30,14 @@ class RhythmEncoding(Encoding):
 
     def encode(self, piece: Piece) -> list[str]:
         """Tokens of a piece on the grid (`quantise`); raises PieceError for any other."""
-        tokens, time = [BOS], 0
-        for onset, length, chord in as_chords(on_grid(piece)):
+        notes, tokens, time = on_grid(piece), [BOS], 0
+        onsets, first = np.unique(notes["onset"], return_index=True)
+        ends = [*onsets[1:].tolist(), np.inf]  # the next chord's onset
+        for onset, end, chord in zip(onsets.tolist(), ends, np.split(notes, first[1:])):
             if onset > time:
                 tokens.append(f"{REST}:{quarters_text(onset - time)}")
-            tokens.append(self.token(chord["pitch"].tolist(), length))
-            time = onset + length
+            time = min(onset + int(chord["duration"].max()), end)
+            tokens.append(self.token(chord["pitch"].tolist(), time - onset))
         return [*tokens, EOS]
 
     def token(self, pitches: Sequence[int], ticks: int) -> str:
@@ -79,20 +57,11 @@ class RhythmEncoding(Encoding):
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """A piece for two hands. What cannot be read is passed over and counted in `repaired`."""
-        tokens, repaired = list(tokens), Counter()
-        if EOS in tokens:
-            end = tokens.index(EOS)
-            repaired["tokens after the end"] += len(tokens) - end - 1
-        else:
-            end = len(tokens)
-            repaired["no end"] += 1
+        inside, repaired = trimmed(tokens)
         rows, time = [], 0
-        for token in tokens[int(tokens[:1] == [BOS]) : end]:
-            try:
-                pitches, ticks = self.pitches(token)
-            except TokenError:
-                repaired["unreadable tokens"] += 1
-                continue
+        for token in inside:
+            pitches, ticks = self.notes_of(token)
+            repaired["unreadable tokens"] += not ticks
             rows += [(time, ticks, pitch, VELOCITY) for pitch in pitches]
             time += ticks
         return two_hands(rows, RESOLUTION, name, repaired)

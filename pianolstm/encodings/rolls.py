@@ -17,21 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.encodings.base import (
-    BOS,
-    Encoding,
-    PieceError,
-    TokenError,
-    pitch_number,
-    register,
-    shifted,
-)
+from pianolstm.encodings.base import BOS, Encoding, PieceError, register
+from pianolstm.encodings.spelling import shifted
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
 FRAME_END = "|"
 LOWEST, HIGHEST = 21, 108  # the 88 keys of a piano
 KEYS = HIGHEST - LOWEST + 1
+PITCHES = {pitch_name(pitch): pitch for pitch in range(LOWEST, HIGHEST + 1)}
 
 
 @register
@@ -92,31 +86,25 @@ class PianoRollEncoding(Encoding):
 
     def read(self, tokens: Sequence[str]) -> tuple[np.ndarray, Counter[str]]:
         """Tokens as a roll (frames, 88), and what was repaired: any tokens give a roll."""
-        frames: list[np.ndarray] = []
-        frame, lowest, repaired = np.zeros(KEYS, dtype=bool), KEYS, Counter()
+        frames, frame, repaired = [], [], Counter()  # a frame is a list of keys
         tokens = list(tokens)
         for token in tokens[int(tokens[:1] == [BOS]) :]:
-            key = self._key(token)
             if token == FRAME_END:
                 frames.append(frame)
-                frame, lowest = np.zeros(KEYS, dtype=bool), KEYS
-            elif key is None:
-                repaired["unreadable tokens"] += 1
+                frame = []
+            elif token in PITCHES:
+                key = PITCHES[token] - LOWEST
+                repaired["notes out of order"] += bool(frame) and key >= frame[-1]
+                frame.append(key)
             else:
-                repaired["notes out of order"] += key >= lowest
-                frame[key], lowest = True, key
-        if frame.any():
+                repaired["unreadable tokens"] += 1
+        if frame:
             repaired["frames without an end"] += 1
             frames.append(frame)
-        return np.array(frames, dtype=bool).reshape(-1, KEYS), +repaired
-
-    def _key(self, token: str) -> int | None:
-        """The key of a note, 0 to 87; None for what is no note of a piano."""
-        try:
-            key = pitch_number(token) - LOWEST
-        except TokenError:
-            return None
-        return key if 0 <= key < KEYS else None
+        roll = np.zeros((len(frames), KEYS), dtype=bool)
+        for row, keys in zip(roll, frames):
+            row[keys] = True
+        return roll, +repaired
 
     # ---- the interface of all encodings
 
@@ -127,24 +115,22 @@ class PianoRollEncoding(Encoding):
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """A key that sounds in neighbouring frames is one note."""
         roll, repaired = self.read(tokens)
-        change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0)
+        change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0).T
+        starts, ends = np.argwhere(change == 1), np.argwhere(change == -1)  # rows (key, frame)
         rows = []
-        for key in range(KEYS):
-            starts, ends = np.flatnonzero(change[:, key] == 1), np.flatnonzero(change[:, key] == -1)
-            rows += [(a, b - a, LOWEST + key, VELOCITY) for a, b in zip(starts, ends)]
+        for (key, start), (_, end) in zip(starts, ends):
+            rows.append((start, end - start, LOWEST + key, VELOCITY))
         return two_hands(rows, self.frames, name, repaired)
 
     def transpose(self, token: str, semitones: int) -> str:
         """The same token, higher; a key that leaves the piano moves by an octave."""
-        key = self._key(token)
-        return (
-            token if key is None else pitch_name(shifted(LOWEST + key, semitones, LOWEST, HIGHEST))
-        )
+        if token not in PITCHES:
+            return token
+        return pitch_name(shifted(PITCHES[token], semitones, LOWEST, HIGHEST))
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """The MIDI number of a note; a frame has no length of its own."""
-        key = self._key(token)
-        return ([] if key is None else [LOWEST + key]), 0
+        return ([PITCHES[token]] if token in PITCHES else []), 0
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A note is made of its pitch class and its octave. Shape (V, 12 + 11), float32."""
@@ -160,14 +146,14 @@ class PianoRollEncoding(Encoding):
         Within a frame it goes down: after a note come lower ones, or the end. So no sequence that
         can be drawn is malformed, and the probabilities of all frames sum to one.
         """
-        keys = [self._key(token) for token in tokens]
-        height = np.array([-1 if key is None else key for key in keys])
-        is_note = height >= 0
-        starts = np.array([token in (BOS, FRAME_END) for token in tokens])
-        allowed = is_note[None, :] & ((height[None, :] < height[:, None]) | starts[:, None])
-        allowed |= np.array([token == FRAME_END for token in tokens])[None, :]
-        return allowed | ~(is_note | starts)[:, None]  # after <unk> anything
+        pitches = np.array([PITCHES.get(token, 0) for token in tokens])
+        before = np.where(pitches > 0, pitches, HIGHEST + 1)[:, None]  # a frame begins anywhere
+        allowed = (pitches > 0) & (pitches < before)
+        allowed |= np.array([token == FRAME_END for token in tokens])
+        known = self.all_tokens()
+        allowed[[token not in known for token in tokens]] = True  # after <unk> anything
+        return allowed
 
     def all_tokens(self) -> list[str]:
         """`<bos>`, the end of a frame and the 88 keys."""
-        return [BOS, FRAME_END, *(pitch_name(p) for p in range(LOWEST, HIGHEST + 1))]
+        return [BOS, FRAME_END, *PITCHES]
