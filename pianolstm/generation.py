@@ -88,32 +88,25 @@ def generate(
 ) -> list[np.ndarray]:
     """Continue each prompt by `length` ids, all pieces side by side, the state carried.
 
-    prompts: a list of ids a piece, none empty; seeds: one a piece. `greedy` takes the likeliest id
-    every time (the article's argmax). At `stop`, the id of `<eos>`, a piece ends before it.
-    `counts` are ids that number something, such as bars, each with the one that must follow it:
-    the network says *when* one of them comes, and arithmetic says which. `progress` shows a bar;
-    None means only on a terminal. Returns the new ids only, one array a piece.
-    Raises ValueError for an empty prompt, unequal numbers or impossible settings.
+    prompts: ids, none empty; seeds: one a piece. `greedy` takes the likeliest id every time (the
+    article's argmax). At `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that
+    number something, such as bars, each with the one that must follow it: the network says *when*
+    one comes, and arithmetic which. `progress` shows a bar; None: only on a terminal. Returns the
+    new ids, one array a piece. Raises ValueError for impossible prompts, seeds or settings.
     """
     _check_prompts(prompts, seeds)
     check_sampling(temperature, top_k, top_p)
-
-    def pick(logits: np.ndarray, generator: np.random.Generator) -> int:
-        if greedy:
-            return _likeliest(logits)
-        return sample_next(probabilities(logits, temperature, top_k, top_p), generator)
-
     generators = [np.random.default_rng(seed) for seed in seeds]
     counter = _Counter(counts or {}, prompts)
-    pieces = np.zeros((len(prompts), length), dtype=np.int64)
-    ends = np.full(len(prompts), length)
-    hidden = None if progress is None else not progress
+    pieces, ends = np.zeros((len(prompts), length), dtype=np.int64), np.full(len(prompts), length)
     with torch.inference_mode(), _threads_for(len(prompts)):
         logits, state = _read_prompts(model.eval(), prompts)
+        hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
             rows = logits.cpu().numpy()
             for b in np.flatnonzero(ends > i):
-                drawn = pick(rows[b], generators[b])
+                p = None if greedy else probabilities(rows[b], temperature, top_k, top_p)
+                drawn = _likeliest(rows[b]) if greedy else sample_next(p, generators[b])
                 pieces[b, i] = counter.correct(b, drawn)
                 ends[b] = i if pieces[b, i] == stop else length
             if (ends <= i).all():

@@ -225,10 +225,8 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
 
 def _not_a_number(run: Run, loss: float, batch: int, epoch: int) -> str:
     kept = f"{run.folder}/last.safetensors holds epoch {epoch - 1}" if epoch > 1 else "none is kept"
-    return (
-        f"the loss is {loss} at batch {batch} of epoch {epoch}, and training stops ({kept}). Use a "
-        "lower learning_rate, or clip large gradients"
-    )
+    found = f"the loss is {loss} at batch {batch} of epoch {epoch}, and training stops ({kept})"
+    return f"{found}. Use a lower learning_rate, or clip large gradients"
 
 
 # ---- saving and going on
@@ -274,11 +272,11 @@ def resume(run: Run) -> None:
         bytes(d.tolist()).hex()[:8]
         for d in (data_digest(run.data.train), tensors.get("resume.data", torch.zeros(0)))
     )
-    for name in mine | theirs:
-        if mine.get(name) != theirs.get(name):
+    for name, had in theirs.items():
+        if had != (has := mine.get(name)):
             raise CheckpointError(
-                f"{path}: holds a run with {name} = {_short(theirs.get(name))}, not "
-                f"{_short(mine.get(name))}. Use another folder, or delete this one to start again"
+                f"{path}: holds a run with {name} = {str(had)[:60]}, not {str(has)[:60]}. Use "
+                "another folder, or delete this one to start again"
             )
     weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
     run.checkpoint.model.load_state_dict(weights)
@@ -298,10 +296,5 @@ def resume(run: Run) -> None:
 def _settings(header: dict) -> dict:
     """What must be equal for a run to go on, by name."""
     parts = header["network"] | header["encoding"] | header["train"]
-    settings = {name: value for name, value in parts.items() if name != "seconds"}
-    return settings | {"vocabulary": header["vocabulary"]}
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:40]} … ({len(value):,} in all)"
+    parts.pop("seconds")
+    return parts | {"vocabulary": header["vocabulary"]}

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pianolstm.encodings import BOS, EOS, RESOLUTION, EventEncoding, PieceError, RhythmEncoding
 from pianolstm.encodings.event_tokens import METRES, number_bars, opening, program_names
-from pianolstm.encodings.spelling import quarters_text
 from pianolstm.folder import find_midi_files
 from pianolstm.grid import quantise
 from pianolstm.midi import MidiParseError, read_midi

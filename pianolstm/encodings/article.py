@@ -41,13 +41,23 @@ def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
     return min(rotations, key=spread, default=())
 
 
-@lru_cache(maxsize=100_000)  # a large collection has millions of different chords
-def _token(pitches: bytes, voicing: bool) -> str:
-    """The token of pitches that start together, one byte each."""
-    distinct = sorted(set(pitches))
-    if len(distinct) == 1 or voicing:
-        return ".".join(map(pitch_name, distinct))
-    return _chord(distinct)
+class _Tokens(dict):
+    """The token of notes that start together, by their pitches, one byte each; made once."""
+
+    def __init__(self, voicing: bool) -> None:
+        self.voicing = voicing
+
+    def __missing__(self, pitches: bytes) -> str:
+        distinct = sorted(set(pitches))
+        single = len(distinct) == 1 or self.voicing
+        token = ".".join(map(pitch_name, distinct)) if single else _chord(distinct)
+        if len(self) > 100_000:  # a large collection has millions of different chords
+            self.clear()
+        self[pitches] = token
+        return token
+
+
+_TOKENS = {voicing: _Tokens(voicing) for voicing in (False, True)}  # faster than an lru_cache
 
 
 def _chord(pitches: Sequence[int]) -> str:
@@ -74,11 +84,12 @@ class ArticleEncoding(Encoding):
         onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
         changes = (onsets[1:] != onsets[:-1]).nonzero()[0] + 1
         bounds = [0, *changes.tolist(), len(piece)]
-        return [_token(pitches[a:b], self.voicing) for a, b in pairwise(bounds)]
+        tokens = _TOKENS[self.voicing]
+        return [tokens[pitches[a:b]] for a, b in pairwise(bounds)]
 
     def token(self, pitches: Sequence[int]) -> str:
         """The token of pitches (MIDI numbers) that start together."""
-        return _token(bytes(pitches), self.voicing)
+        return _TOKENS[self.voicing][bytes(pitches)]
 
     def transpose(self, token: str, semitones: int) -> str:
         """The token of the same notes `semitones` higher; `<unk>` stays what it is.

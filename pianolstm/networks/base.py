@@ -142,6 +142,7 @@ class RecurrentNetwork(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def make_layer(self, input_size: int, hidden: int) -> nn.Module:
+        """One layer of the stack."""
         return nn.LSTM(input_size, hidden, batch_first=True)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
