@@ -1,6 +1,6 @@
 """From the article's network to `NoteLSTM`, one change at a time, at equal work.
 
-    python notebooks/ladder.py --out ladder.jsonl     # 40 runs of some ten minutes of one core each
+    python notebooks/ladder.py --out ladder.jsonl     # some 40 runs of ten minutes of one core
     python notebooks/ladder.py --run "4 AdamW" --seeds 0 --out one.jsonl       # one of them
     python notebooks/ladder.py --gates --out gates.jsonl       # hard against soft sigmoid gates
 
@@ -23,18 +23,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from pianolstm.batches import epoch_losses
+from pianolstm.checkpoint import TrainConfig, train_config
 from pianolstm.dataset import Dataset, prepare, windows
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.folder import read_folder
 from pianolstm.networks import NetworkConfig, NoteLSTM, RecurrentNetwork, pick_device
-from pianolstm.training import (
-    TrainConfig,
-    article_config,
-    epoch_losses,
-    make_optimizer,
-    rate_factor,
-)
+from pianolstm.optimizer import make_optimizer, rate_factor
 
 WORK = 8e12  # multiply-adds of a run's forward passes: some 190 epochs of `NoteLSTM`
 
@@ -44,9 +40,7 @@ class Setup:
     """Which of the changes are made. None: the article's network. All: `NoteLSTM`."""
 
     embedding: bool = False  # a learned vector for each token in place of one number
-    every_step: bool = (
-        False  # a prediction at every step, state carried; 16 × 32 in place of 64 × 100
-    )
+    every_step: bool = False  # a prediction at every step, state carried; 16 × 32, was 64 × 100
     adamw: bool = False  # AdamW, rate rising and falling, weight decay, clipping; was RMSprop
     transpose: bool = False  # a random key for each piece in each epoch
     shallow: bool = False  # one LSTM layer, no dense layer
@@ -167,8 +161,8 @@ def climb(name: str, setup: Setup, seed: int, data: Dataset, work: float) -> dic
     """Train one rung until its work is spent. Returns a line of the result."""
     torch.manual_seed(seed)
     model = Rung(setup, len(data.vocabulary)).to(pick_device())
-    config = TrainConfig(seed=seed) if setup.every_step else article_config(seed=seed)
-    config = replace(config, transpose=setup.transpose)
+    config = TrainConfig(seed=seed) if setup.every_step else train_config("article", seed=seed)
+    config = replace(config, transpose=setup.transpose, constant_rate=not setup.adamw)
     if setup.adamw:
         config = replace(
             config, optimizer="adamw", learning_rate=setup.rate, weight_decay=0.03, clip=1.0
@@ -259,7 +253,7 @@ def compare_gates(hard: bool, data: Dataset, batches: int, songs: int = 2) -> It
     torch.manual_seed(0)
     device = pick_device()
     model = GatedLSTM(len(known), hard).to(device)
-    optimizer = make_optimizer(model, article_config())
+    optimizer = make_optimizer(model, train_config("article"))
     inputs, targets = (part.to(device) for part in windows(ids))
     step = _graphed(model, optimizer, device) if device.type == "cuda" else None
     draw = np.random.default_rng(0)

@@ -32,44 +32,11 @@ from pianolstm.dataset import Dataset
 from pianolstm.distributed import all_reduce, broadcast, rank, world, wrap_ddp
 from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network, check_interface, pick_device
-
-OPTIMIZERS = ("adamw", "rmsprop")
+from pianolstm.optimizer import make_optimizer, rate_factor
 
 
 class TrainingError(ValueError):
     """A training that cannot go on. Says why, and what to do."""
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras 2, with which the article ran.
-
-    RMSprop: v ← 0.9 v + 0.1 g², x ← x − rate · g / (√v + 1e-7). ε stands outside the root, as in
-    `torch.optim.RMSprop`. Keras 3 moved it under the root, g / √(v + ε), which caps the step where
-    √v is below 3e-4; on the plateau the gradients of the article's network are 1e-6 to 1e-9, and
-    its LSTM layers would hardly move. Raises ValueError for another name.
-    """
-    weights = [p for p in model.parameters() if p.requires_grad]
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(weights, lr=config.learning_rate, alpha=0.9, eps=1e-7)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(
-            weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
-    raise ValueError(f"optimizer {config.optimizer!r}: use one of {', '.join(OPTIMIZERS)}")
-
-
-def rate_factor(progress: float, config: TrainConfig) -> float:
-    """Share of the learning rate at `progress` (0 to 1) of a run: linear rise, then a cosine.
-
-    Sources: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the rise, and
-    Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
-    """
-    if config.constant_rate:
-        return 1.0
-    if progress < config.warmup:
-        return max(progress, 1e-4) / config.warmup
-    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
-    return config.final_rate + (1 - config.final_rate) * cosine
 
 
 # ---- a run
@@ -192,35 +159,42 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
     """One pass over the training pieces: its row of the history, and whether time is up."""
     model, config = run.checkpoint.model, run.checkpoint.train_config
     total = batches_in_epoch(model, run.data.train, config)
-    looks = batches_in_epoch(model, [[ids] for ids in run.data.valid], config) / 2
-    losses, tokens, done = [], [], run.progress(epoch - 1)
+    # Validation must fit into the time budget, too: a forward pass is a quarter of a step.
+    looks = batches_in_epoch(model, [[ids] for ids in run.data.valid], config) / 4
+    loss_sum, tokens, batches, fastest = 0.0, 0, 0, math.inf
+    done = run.progress(epoch - 1)
     model.train()
-    began = time.perf_counter()
+    began = last = time.perf_counter()
     bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
     for loss, n in epoch_losses(model, run.data.train, config, epoch, done, run.objective):
-        losses.append(float(loss.detach()) * n)
-        tokens.append(n)
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(_not_a_number(run, losses[-1] / n, len(losses), epoch))
-        for group in run.optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate_factor(done, config)
-        run.optimizer.zero_grad(set_to_none=True)
-        (loss * world()).backward()  # the processes' gradients are averaged
-        if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        run.optimizer.step()
-        bar.set_postfix_str(f"loss {sum(losses) / sum(tokens):.3f}")
+        loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
+        if not math.isfinite(loss_sum):
+            raise TrainingError(_not_a_number(run, float(loss), batches, epoch))
+        take_step(run, loss, config.learning_rate * rate_factor(done, config))
+        bar.set_postfix_str(f"loss {loss_sum / tokens:.3f}")
         bar.update()
-        reserve = (time.perf_counter() - began) / len(losses) * looks  # for validation
-        done = run.progress(epoch - 1 + len(losses) / total, reserve)
+        now = time.perf_counter()
+        fastest, last = min(fastest, now - last), now
+        done = run.progress(epoch - 1 + batches / total, fastest * looks)
         if config.seconds and done >= 1:
             break
     bar.close()
-    rate = sum(tokens) / (time.perf_counter() - began)
-    train_loss = all_reduce(sum(losses), next(model.parameters()).device) / sum(tokens)
-    row = {"epoch": epoch, "batches": len(losses), "train_loss": round(train_loss, 6),
-           "tokens_per_second": round(rate)}  # fmt: skip
+    train_loss = all_reduce(loss_sum, next(model.parameters()).device) / tokens
+    row = {"epoch": epoch, "batches": batches, "train_loss": round(train_loss, 6),
+           "tokens_per_second": round(tokens / (time.perf_counter() - began))}  # fmt: skip
     return row, bool(config.seconds) and done >= 1
+
+
+def take_step(run: Run, loss: torch.Tensor, rate: float) -> None:
+    """Move the weights against the gradient of a batch's loss."""
+    config = run.checkpoint.train_config
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.zero_grad(set_to_none=True)
+    (loss * world()).backward()  # the processes' gradients are averaged
+    if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
+        nn.utils.clip_grad_norm_(run.checkpoint.model.parameters(), config.clip)
+    run.optimizer.step()
 
 
 def _not_a_number(run: Run, loss: float, batch: int, epoch: int) -> str:

@@ -46,6 +46,16 @@ def render() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def ladder() -> ModuleType:
+    return load_script("notebooks/ladder.py")
+
+
+@pytest.fixture(scope="session")
+def learned() -> ModuleType:
+    return load_script("notebooks/learned.py")
+
+
+@pytest.fixture(scope="session")
 def song_pieces(songs_folder) -> list[Piece]:
     return read_folder(songs_folder, audit=True).pieces
 

@@ -32,12 +32,8 @@ from pianolstm.networks import (
     network_config,
     register,
 )
-from pianolstm.training import (
-    TrainingError,
-    make_optimizer,
-    rate_factor,
-    train,
-)
+from pianolstm.optimizer import make_optimizer, rate_factor
+from pianolstm.training import TrainingError, train
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
