@@ -175,7 +175,8 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
         bar.update()
         now = time.perf_counter()
         fastest, last = min(fastest, now - last), now
-        done = run.progress(epoch - 1 + batches / total, fastest * looks)
+        reserve = fastest * looks if batches > 2 else 0.0  # the first batches are slow
+        done = run.progress(epoch - 1 + batches / total, reserve)
         if config.seconds and done >= 1:
             break
     bar.close()

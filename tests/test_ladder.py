@@ -35,7 +35,7 @@ def test_each_rung_makes_one_change_and_each_omission_undoes_one(ladder):
     assert setups["without tied"] == setups["8 width, dropout"]
 
 
-@pytest.mark.parametrize("name", ["1 the article's", "without every step", "9 tied"])
+@pytest.mark.parametrize("name", ["without every step", "9 tied"])
 def test_a_rung_spends_its_work_and_no_more(ladder, data, name):
     rung = ladder.Rung(ladder.setups()[name], 6)
     line = ladder.climb(name, ladder.setups()[name], 0, data, work=3e9)
