@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from pianolstm import __version__
 from pianolstm.folder import PERFORMANCES
 
 OUR_SONGS = Path("midi_songs")
@@ -27,7 +28,8 @@ BOTH = argparse.BooleanOptionalAction  # --x and --no-x
 
 def parser(commands: dict[str, Callable]) -> argparse.ArgumentParser:
     """All commands (name → function) and their options."""
-    top = argparse.ArgumentParser("python -m pianolstm", description="Write music, or learn to.")
+    top = argparse.ArgumentParser("pianolstm", description="Write music, or learn to.")
+    top.add_argument("--version", action="version", version=f"pianolstm {__version__}")
     subparsers = top.add_subparsers(dest="command", required=True)
 
     def add(name: str) -> argparse.ArgumentParser:
