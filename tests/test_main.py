@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,3 +188,14 @@ def test_options_that_would_do_nothing_are_refused(
     out = ["--songs", str(small_folder), "--out", str(tmp_path / "run")]
     assert main(["train", *out, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_threads_sleep_while_they_wait_and_torch_is_not_loaded_for_help():
+    code = (
+        "import os, sys, pianolstm.__main__; print(os.environ['GOMP_SPINCOUNT'], "
+        "{'torch', 'music21'} & set(sys.modules))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True, env=environment)  # fmt: skip
+    assert done.stdout.strip() == "300 set()"
