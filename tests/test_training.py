@@ -1,6 +1,6 @@
 import itertools
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -82,8 +82,14 @@ def test_stopped_between_epochs_it_resumes_to_the_same_weights(tmp_path, ids_pie
 
 
 KILLED = """
-    import os, pickle, signal, sys
+    import json, os, signal, sys
+    import numpy as np
+    from pianolstm.checkpoint import TrainConfig
+    from pianolstm.dataset import Dataset
+    from pianolstm.encodings import ArticleEncoding
+    from pianolstm.networks import NetworkConfig
     from pianolstm.training import train
+    from pianolstm.vocabulary import Vocabulary
 
     real, count = os.fsync, [0]
     def fsync(descriptor):
@@ -93,15 +99,18 @@ KILLED = """
             os.kill(os.getpid(), signal.SIGKILL)
         real(descriptor)
     os.fsync = fsync
-    train(*pickle.load(sys.stdin.buffer))
+    parts = ([np.array(ids) for ids in part] for part in json.loads(sys.argv[1]))
+    data = Dataset.from_ids(ArticleEncoding(), Vocabulary(list("abcdef")), *parts)
+    config = TrainConfig(epochs=4, batch=2, steps=8, seed=3)
+    train(data, NetworkConfig("note", 7, (8,), 0.3), config, sys.argv[2])
 """
 
 
 def test_killed_in_the_middle_of_a_save_it_resumes_to_the_same_weights(tmp_path, ids_pieces):
     data = Dataset.from_ids(ArticleEncoding(), VOCABULARY, *ids_pieces)
-    arguments = pickle.dumps((data, NOTE, QUICK, tmp_path / "killed"))
-    command = [sys.executable, "-c", textwrap.dedent(KILLED)]
-    done = subprocess.run(command, input=arguments, capture_output=True, timeout=120)
+    ids = json.dumps([[piece.tolist() for piece in part] for part in ids_pieces])
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), ids, str(tmp_path / "killed")]
+    done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert any(name.endswith(".part") for name in os.listdir(tmp_path / "killed"))
     for folder in ("whole", "killed"):
