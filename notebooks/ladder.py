@@ -30,6 +30,7 @@ from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.folder import read_folder
 from pianolstm.networks import NetworkConfig, NoteLSTM, RecurrentNetwork, pick_device
+from pianolstm.networks.article import initialise_as_keras
 from pianolstm.optimizer import make_optimizer, rate_factor
 
 WORK = 8e12  # multiply-adds of a run's forward passes: some 190 epochs of `NoteLSTM`
@@ -97,25 +98,12 @@ class Rung(RecurrentNetwork):
         self.dense = None if setup.shallow else nn.Linear(E, E)
         self.output = nn.Linear(E, vocabulary_size)
         if not setup.init:
-            self.initialise_as_keras()
+            initialise_as_keras(self.layers, filter(None, (self.dense, self.output)))
         if setup.embedding:
             nn.init.normal_(self.embedding.weight, std=E**-0.5)
         nn.init.zeros_(self.output.bias)
         if setup.tied:
             self.output.weight = self.embedding.weight
-
-    def initialise_as_keras(self) -> None:
-        for layer, hidden in zip(self.layers, self.config.hidden):
-            nn.init.xavier_uniform_(layer.weight_ih_l0)
-            nn.init.orthogonal_(layer.weight_hh_l0)
-            nn.init.zeros_(layer.bias_ih_l0)
-            nn.init.zeros_(layer.bias_hh_l0)
-            layer.bias_hh_l0.requires_grad_(False)
-            with torch.no_grad():
-                layer.bias_ih_l0[hidden : 2 * hidden] = 1.0
-        for linear in filter(None, (self.dense, self.output)):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         if not self.setup.embedding:

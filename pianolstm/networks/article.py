@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import nn
@@ -48,17 +50,7 @@ class ArticleLSTM(RecurrentNetwork):
         super().__init__(config, input_size=1)
         self.dense = nn.Linear(config.hidden[-1], self.DENSE)
         self.output = nn.Linear(self.DENSE, config.vocabulary_size)
-        for layer, hidden in zip(self.layers, config.hidden):
-            nn.init.xavier_uniform_(layer.weight_ih_l0)
-            nn.init.orthogonal_(layer.weight_hh_l0)
-            nn.init.zeros_(layer.bias_ih_l0)
-            nn.init.zeros_(layer.bias_hh_l0)
-            layer.bias_hh_l0.requires_grad_(False)
-            with torch.no_grad():
-                layer.bias_ih_l0[hidden : 2 * hidden] = 1.0  # gates: input, forget, cell, output
-        for linear in (self.dense, self.output):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        initialise_as_keras(self.layers, (self.dense, self.output))
         if config.batch_norm:
             self.norms = nn.ModuleList(
                 nn.BatchNorm1d(size, eps=1e-3, momentum=0.01)
@@ -80,3 +72,22 @@ class ArticleLSTM(RecurrentNetwork):
         """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
         x, _ = self.hidden_states(windows)
         return self.head(x[:, -1])
+
+
+def initialise_as_keras(lstms: Iterable[nn.LSTM], dense: Iterable[nn.Linear]) -> None:
+    """Keras's initial weights: Glorot-uniform and orthogonal kernels, forget-gate bias 1.
+
+    Keras has one bias a gate; PyTorch's second one is frozen at zero.
+    """
+    for layer in lstms:
+        nn.init.xavier_uniform_(layer.weight_ih_l0)
+        nn.init.orthogonal_(layer.weight_hh_l0)
+        nn.init.zeros_(layer.bias_ih_l0)
+        nn.init.zeros_(layer.bias_hh_l0)
+        layer.bias_hh_l0.requires_grad_(False)
+        H = layer.hidden_size
+        with torch.no_grad():
+            layer.bias_ih_l0[H : 2 * H] = 1.0  # gates: input, forget, cell, output
+    for linear in dense:
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
