@@ -24,14 +24,13 @@ STAGES = {
     "split": ("split_pieces",),
     "folder": ("read_folder",),
     "store": ("ReadConfig", "build_store"),
-    "dataset": ("Dataset", "prepare"),
+    "dataset": ("Dataset", "load_songs", "prepare"),
     "networks": ("ArticleLSTM", "NetworkConfig", "NoteLSTM", "build_network"),
     "checkpoint": ("TrainConfig", "load_checkpoint", "load_pretrained", "save_checkpoint"),
     "generation": ("generate", "generate_by_window"),
     "evaluation": ("Bigram", "KneserNey", "bootstrap", "nll", "note_likelihood"),
     "training": ("train",),
-    "prompt": ("read_prompt",),
-    "composing": ("compose",),
+    "composing": ("compose", "read_prompt"),
     "display": ("audio", "compare", "piano_roll", "player", "roll", "score"),
 }  # fmt: skip
 _MODULES = {name: stage for stage, names in STAGES.items() for name in names}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from pianolstm.encodings import Encoding, encoding_from_dict
-from pianolstm.networks import NETWORKS, NetworkConfig, build_network
+from pianolstm.networks import NETWORKS, NetworkConfig, build_network, network_config
 from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 
 FORMAT = "pianolstm 2"
@@ -43,13 +43,44 @@ class TrainConfig:
     transpose: bool = True  # a new random key for each piece in each epoch
     transpose_until: float = 1.0  # share of the run after which pieces stay in their own keys
     keep_improvements: bool = False  # the article's checkpoint whenever the training loss improves
-    seconds: float | None = None  # stop early after so long
-    seed: int = 0
+    seconds: float | None = None  # stop after so long, validation included
+    seed: int = 0  # of weights, order, keys and dropout
 
 
 def train_config(network: str, **changes) -> TrainConfig:
     """The training of a registered network, with changes to its defaults."""
     return TrainConfig(**(NETWORKS[network].training | changes))
+
+
+def configure(
+    network: str, encoding: Encoding, vocabulary_size: int, settings: dict[str, object]
+) -> tuple[NetworkConfig, TrainConfig]:
+    """The configurations of a network and of its training, with some `settings` changed.
+
+    Raises ValueError for a setting that does not exist, that means nothing here, or that is
+    impossible.
+    """
+    model = network_config(network, vocabulary_size)
+    config = replace(train_config(network), **_of(TrainConfig, settings))
+    useless = {*NETWORKS[network].build.ignores}
+    useless |= {"warmup", "final_rate"} if config.constant_rate else set()
+    useless |= {"weight_decay"} if config.optimizer == "rmsprop" else set()
+    known = {f.name for f in (*fields(TrainConfig), *fields(NetworkConfig))} - {"name"}
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"no setting {name!r}. Choose from {', '.join(sorted(known))}")
+        if name in useless:
+            raise ValueError(f"{name} means nothing to the network {network!r} trained so")
+    if not 0 <= config.transpose_until <= 1:
+        raise ValueError(f"transpose_until {config.transpose_until}: a share is between 0 and 1")
+    if getattr(encoding, "home", False) and not settings.keys() & {"transpose", "transpose_until"}:
+        config = replace(config, transpose=False)  # it would lead away from home
+    shared = NETWORKS[network].build.reads == "streams" and encoding.shares
+    return replace(model, **{"shared": shared} | _of(NetworkConfig, settings)), config
+
+
+def _of(kind: type, settings: dict[str, object]) -> dict[str, object]:
+    return {f.name: settings[f.name] for f in fields(kind) if f.name in settings}
 
 
 class CheckpointError(ValueError):

@@ -1,18 +1,31 @@
-"""From a network and seeds to finished pieces: generation and decoding, one after the other."""
+"""From a prompt and seeds to finished pieces: read, generate, decode."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.encodings import BOS, EOS
+from pianolstm.display import audio, roll
+from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, RhythmEncoding
+from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
+from pianolstm.evaluation.statistics import key_of
 from pianolstm.generation import generate
+from pianolstm.grid import quantise
+from pianolstm.midi import read_midi, write_midi
 from pianolstm.piece import Piece
+from pianolstm.vocabulary import fill_unknown
 
 LONGEST = 6000  # tokens, for a network that ends by itself
 CHORDS = 120  # about 40 seconds, for one that does not
+FIRST_BARS = 2  # that are taken from a MIDI file
+USUAL_BARS = 16  # of a piece that a prompt begins
+OUTPUTS = (".mid", ".mp3", ".png")  # of a composition
+MIDI_ENDINGS = (".mid", ".midi", ".kar")
+OTHER_ENDINGS = (".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")
 
 
 def compose(
@@ -59,3 +72,99 @@ def pieces_of(
         ended = end if len(ids) < length else []
         pieces.append(network.encoding.decode([*tokens, *ended], name=f"piece {i}"))
     return pieces
+
+
+def read_prompt(
+    text: str | None, checkpoint: Checkpoint, bars: int | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Ids of a prompt, and notices of what was replaced in it or left out.
+
+    A network that writes everything in C major or A minor is given the likeliest key of a prompt
+    that names none. `bars` is how long the whole piece is told to become, for networks that count
+    bars down; given none, a prompt is told `USUAL_BARS`, and without a prompt the network chooses.
+    Raises ValueError for bars that another network cannot be told.
+
+    The text is the name of a MIDI file (its first two sounding bars), or chords and notes with
+    their quarters and spaces between, such as "C3.G3.E4:1 D4:0.5 rest:0.5". None gives the
+    network's own beginning. Raises ValueError for what cannot be read.
+    """
+    known, encoding = checkpoint.vocabulary, checkpoint.encoding
+    counts = getattr(encoding, "countdown", False)
+    if bars is not None and not (counts and 1 <= bars < BARS):
+        why = (
+            f"give 1 to {BARS - 1}" if counts else "this network does not count bars; leave it out"
+        )
+        raise ValueError(f"--bars {bars}: {why}")
+    if text is None and BOS in known:
+        return known.encode([BOS, "metre:4/4", f"bar:{bars}"] if bars else [BOS]), []
+    if text is None:  # a G major chord in the network's own words, or the first that it knows
+        chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
+        return known.encode([chord]), []
+    piece, notices = prompt_piece(text, encoding)
+    if getattr(encoding, "home", False) and not piece.key and len(piece):
+        tonic, mode = key_of(piece)
+        if tonic >= 0:  # without a key the network would not know where home is
+            piece = replace(piece, key=sounding_key(tonic, mode == "minor"))
+        notices.append(f"no key given, taken to be {piece.key or 'C major'}")
+    tokens = opening(encoding.encode(piece))
+    if counts:
+        given = sum(token.startswith("bar:") for token in tokens)
+        if not given:
+            raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
+        if bars is not None and bars < given:
+            raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
+        number_bars(tokens, bars or max(USUAL_BARS, given))
+    filled = fill_unknown(tokens, encoding, known)
+    if filled.replaced:
+        notices.append(str(filled))
+    return known.encode(filled.tokens, strict=True), notices
+
+
+def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
+    """The piece that a prompt describes, and notices of what is left out for this encoding."""
+    if text.lower().endswith(MIDI_ENDINGS):
+        result = quantise(read_midi(text), bend=True)
+        starts = result.piece.bar_starts()
+        first = int(np.searchsorted(starts, result.piece.notes["onset"][0], side="right"))
+        last = min(first + FIRST_BARS - 1, len(starts))
+        return result.piece.bars(first, last), [f"bars {first} to {last} of {result}"]
+    if text.lower().endswith(OTHER_ENDINGS):
+        raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
+    if isinstance(encoding, ArticleEncoding):
+        chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
+        left_out = ["durations and rests left out, which this network has not"]
+        return ArticleEncoding(voicing=True).decode(chords), left_out * (chords != text.split())
+    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
+    rhythm = RhythmEncoding()
+    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
+    rest_at_end = ["a rest at its end is left out; the network decides"]
+    return rhythm.decode(tokens), rest_at_end * (not pitches or not pitches[-1])
+
+
+def free_names(out: Path, name: str, pieces: int, force: bool) -> list[str]:
+    """A name for each piece. Raises FileExistsError if files of such a name would be lost."""
+    for ending in OUTPUTS:
+        name = name.removesuffix(ending)
+    if Path(name).name != name or not name:
+        raise ValueError(f"name {name!r} must be a file's name; give the folder with out")
+    names = [name] if pieces == 1 else [f"{name}_{i + 1}" for i in range(pieces)]
+    files = [out / f"{name}{ending}" for name in names for ending in OUTPUTS]
+    taken = [path.name for path in files if path.exists()]
+    if taken and not force:
+        raise FileExistsError(
+            f"{', '.join(taken)} would be overwritten. Say force, or give another name or out"
+        )
+    return names
+
+
+def write_files(piece: Piece, out: Path) -> str:
+    """Write MIDI, sound and picture of a piece; says what was written."""
+    sound = audio(piece)
+    write_midi(piece, out / f"{piece.name}.mid")
+    sound.save(out / f"{piece.name}.mp3")
+    roll(piece).save(out / f"{piece.name}.png")
+    heard = f" (the MP3 holds its first {sound.seconds:.0f} s)" if sound.is_cut else ""
+    return (
+        f"{out / piece.name}.mid, .mp3, .png: a new piece, {len(piece)} notes, "
+        f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s{heard}"
+    )

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pianolstm.encodings import Encoding, encoding_from_dict
+from pianolstm.encodings import ArticleEncoding, Encoding, encoding_from_dict
+from pianolstm.folder import read_folder
+from pianolstm.grid import quantise
 from pianolstm.piece import Piece
-from pianolstm.split import PARTS, Split, split_pieces
-from pianolstm.store import open_store
+from pianolstm.split import PARTS, Split, is_chorale, split_pieces
+from pianolstm.store import StoreError, is_store, open_store
 from pianolstm.vocabulary import ALL_KEYS, UNK_ID, Vocabulary
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it
@@ -59,7 +62,7 @@ class Dataset:
     parts: np.ndarray  # (pieces,) 0 train, 1 valid, 2 test
     names: Sequence[str] = ()
     split: Split | None = None  # the pieces themselves, where they are in memory
-    report: str = ""  # of a store
+    report: str = ""  # what became of the files that were read
 
     @classmethod
     def from_ids(
@@ -184,6 +187,53 @@ def prepare(
     everything = Vocabulary({*counts, *held_out, *vocabulary.tokens})
     parts = ([everything.encode(tokens) for tokens in part] for part in (train, valid, test))
     return Dataset.from_ids(encoding, vocabulary, *parts, tokens=everything.tokens, split=split)
+
+
+def load_songs(
+    songs: str | Path,
+    encoding: Encoding | None = None,
+    vocabulary: Vocabulary | None = None,
+    only: Sequence[str] = (),
+    recursive: bool = False,
+    at_least: int = 1,
+) -> Dataset:
+    """Training data from a folder of MIDI files, or from a token store, with its report.
+
+    `only` are patterns of names, such as "bach_*". Without them the chorales are taken where there
+    are some, as in `midi_songs`, and otherwise every piece. Without an encoding a store has its
+    own, and a folder the article's. `at_least`: rarer tokens become `<unk>`.
+
+    Raises StoreError for a store of another encoding or vocabulary, or one that is to be chosen
+    from, and what `read_folder` and `prepare` raise.
+    """
+    if is_store(songs):
+        data = Dataset.load(songs)
+        if only or recursive or at_least > 1:
+            raise StoreError(
+                f"{songs}: a token store is used whole; leave out what chooses from it"
+            )
+        if encoding not in (None, data.encoding) or vocabulary not in (None, data.vocabulary):
+            raise StoreError(
+                f"{songs}: a store of {data.encoding} with {len(data.vocabulary):,} classes. Leave "
+                "the encoding out, and evaluate only networks that were trained on this store"
+            )
+        return data
+    report = read_folder(songs, recursive=recursive)
+    pieces, notes, encoding = report.pieces, [str(report)], encoding or ArticleEncoding()
+    if encoding.needs_grid:
+        moved = [quantise(piece, bend=True) for piece in pieces]
+        pieces = [result.piece for result in moved]
+        for what, number in (
+            ("notes were merged on the grid", sum(result.merged for result in moved)),
+            ("moments were joined by the grid", sum(result.joined for result in moved)),
+            ("pieces without a beat were bent to it", sum(not r.has_beat for r in moved)),
+        ):
+            notes += [f"{number:,} {what}"] * bool(number)
+    if only:
+        pieces = [p for p in pieces if any(fnmatch(p.name, pattern) for pattern in only)]
+    chorales_only = not only and any(map(is_chorale, pieces))
+    data = prepare(pieces, encoding, vocabulary, chorales_only, at_least)
+    return replace(data, report="\n".join(notes))
 
 
 def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:

@@ -160,11 +160,11 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--checkpoint", "rolls", "--dropout", "0"], "--dropout: with --checkpoint nothing is"),
-        (["--checkpoint", "rolls", "--no-shared", "--last"], "--last, --shared: with --checkpoint"),
+        (["--checkpoint", "rolls", "--dropout", "0"], "dropout: with a checkpoint nothing is"),
+        (["--checkpoint", "rolls", "--set", "shared=false", "--last"], "shared, last: with a"),
         (["--checkpoint", "events"], "events writes no piano rolls. Use one that benchmark"),
-        (["--frames", "4"], "--frames: means nothing for tiny.mat, only for a folder"),
-        (["--all-pieces", "--only", "x"], "--all-pieces, --only: means nothing for tiny.mat"),
+        (["--frames", "4"], "frames mean nothing for tiny.mat, only for a folder"),
+        (["--only", "x"], "only, recursive and frames mean nothing for tiny.mat"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(mat_file, capsys, options, message):

@@ -1,14 +1,20 @@
+import inspect
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pianolstm.__main__ import main
-from pianolstm.checkpoint import load_checkpoint
+from pianolstm import commands
+from pianolstm.__main__ import SETTINGS, arguments, main, options, parser, summaries
+from pianolstm.checkpoint import FOLDER, load_checkpoint, load_pretrained, pretrained_names
+from pianolstm.encodings import ArticleEncoding
 from pianolstm.midi import read_midi, write_midi
 
 
@@ -62,7 +68,7 @@ def test_compose_writes_pieces_that_differ_and_overwrites_none(tmp_path, capsys)
     assert one != two
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert "composition_1.mid" in error and "Say --force, or give another --name" in error
+    assert "composition_1.mid" in error and "Say force, or give another name" in error
     assert main([*command, "--force"]) == 0
     assert read_midi(tmp_path / "new" / "composition_1.mid") == one
 
@@ -130,10 +136,14 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         (["compose", "--prompt", "song.musicxml"], "only MIDI files are read. Export it as MIDI"),
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
         (["compose", "--pieces", "0"], "give at least 1 of each"),
-        (["compose", "--name", "sub/x"], "give the folder with --out"),
+        (["compose", "--name", "sub/x"], "give the folder with out"),
         (["compose", "--prompt", "C4:0.1"], "no chord with a duration in 1/12 quarter"),
-        (["train", "--encoding", "events", "--voicing"], "--voicing means nothing to --encoding"),
-        (["compose", "--temperature", "0"], "must be above 0; 0.1 is very cautious"),
+        (["train", "--helpers", "house"], "'events' has no helper house; choose from home, "),
+        (["train", "--encoding", "rhythm", "--helpers", "home"], "'rhythm' has no helper home"),
+        (["train", "--set", "clip"], "--set clip: give FIELD=VALUE"),
+        (["read", ".", "--out", "x", "--set", "clip=0"], "no setting clip of this encoding"),
+        (["train", "--encoding", "morse"], "unknown encoding 'morse'; known are article"),
+        (["compose", "--temperature", "0"], "temperature is 0.0; it must be above 0"),
     ],
 )
 def test_faults_of_the_user_are_one_line(command, message, tmp_path, monkeypatch, capsys):
@@ -157,7 +167,7 @@ def test_compose_says_what_it_leaves_out_of_a_prompt(tmp_path, capsys, scale):
 def test_compose_goes_on_where_a_network_writes_nothing(tmp_path, capsys):
     command = ["compose", "--length", "3", "--pieces", "2", "--out", str(tmp_path)]
     assert main(command) == 0
-    assert "the network wrote no note. Try another --seed" in capsys.readouterr().err
+    assert "the network wrote no note. Try another seed" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -177,8 +187,10 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--network", "article", "--no-shared"], "--shared means nothing to --network article"),
-        (["--last"], "--last says which epoch --export writes"),
+        (["--network", "article", "--set", "shared=false"], "shared means nothing to the network"),
+        (["--set", "cliff=0"], "no setting 'cliff'. Choose from batch, batch_norm, clip"),
+        (["--encoding", "events", "--set", "voicing=true"], "no setting 'voicing'"),
+        (["--last"], "last says which epoch export writes"),
         (["--transpose-until", "60"], "a share is between 0 and 1"),
     ],
 )
@@ -188,6 +200,46 @@ def test_options_that_would_do_nothing_are_refused(
     out = ["--songs", str(small_folder), "--out", str(tmp_path / "run")]
     assert main(["train", *out, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", summaries())
+def test_help_is_one_screen_in_which_every_option_is_described(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert len(capsys.readouterr().out.splitlines()) <= (24 if command == "compose" else 40)
+    function = getattr(commands, command)
+    found = dict(options(function))
+    assert all(len(words["help"]) > 5 for words in found.values())
+    flags = {flag.strip("-").replace("-", "_") for flag in found}
+    parameters = inspect.signature(function).parameters.keys() - {"settings", "command"}
+    assert parameters <= flags
+
+
+def printed_commands():
+    """Every command that the README, a notebook, a stored result or a checkpoint shows."""
+    root = Path(__file__).parents[1]
+    files = [root / "README.md", *root.glob("notebooks/*.ipynb"), *FOLDER.glob("*.jsonl")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    text += "\n".join(load_pretrained(name).command for name in pretrained_names())
+    found = re.findall(r"(.{24})python -m pianolstm ([a-z][^`\"\n\\…]*)", "\n" * 24 + text, re.S)
+    earlier = re.compile("--average|--no-locked")  # options that an older commit had
+    return sorted(
+        {line.strip() for before, line in found if "git checkout" not in before}
+        - {line.strip() for _, line in found if earlier.search(line)}
+    )
+
+
+def test_every_command_that_we_print_is_understood():
+    lines = printed_commands()
+    assert len(lines) > 30
+    for line in lines:
+        argv = shlex.split(line)
+        args = vars(parser(argv[0]).parse_args(argv))
+        found = arguments(args.pop("function"), args)
+        settings = {k: v for k, v in found.items() if k in {*SETTINGS, "clip", "warmup"}}
+        if argv[0] in ("train", "benchmark"):
+            known = found.get("encoding") or ArticleEncoding()
+            commands.configure(found["network"], known, 10, settings)
 
 
 def test_threads_sleep_while_they_wait_and_torch_is_not_loaded_for_help():

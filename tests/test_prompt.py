@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from pianolstm.checkpoint import Checkpoint
+from pianolstm.composing import USUAL_BARS, read_prompt
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.midi import write_midi
 from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
-from pianolstm.prompt import USUAL_BARS, read_prompt
 from pianolstm.vocabulary import Vocabulary
 
 

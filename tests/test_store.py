@@ -99,8 +99,11 @@ def test_commands_read_and_train(tmp_path, piano_songs, capsys):
     assert "not audited" in printed
     command = ["train", "--songs", str(store), "--hidden", "8", "--seconds", "0.1", "--epochs", "1"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
-    assert main([*command, "--voicing", "--out", str(tmp_path / "run2")]) == 2
-    assert "does not fit. Give the options of --encoding that `read` had" in capsys.readouterr().err
+    other = ["--encoding", "events", "--out", str(tmp_path / "run2")]
+    assert main([*command, *other]) == 2
+    assert "Leave the encoding out" in capsys.readouterr().err
+    assert main([*command, "--only", "bach_*"]) == 2
+    assert "a token store is used whole" in capsys.readouterr().err
 
 
 @pytest.fixture

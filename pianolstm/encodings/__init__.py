@@ -12,6 +12,7 @@ from pianolstm.encodings.base import (
     PieceError,
     TokenError,
     encoding_from_dict,
+    encoding_named,
     register,
 )
 from pianolstm.encodings.events import EventEncoding

@@ -77,6 +77,11 @@ class ArticleEncoding(Encoding):
     name = "article"
     voicing: bool = False  # keep the octaves of chords
 
+    @property
+    def shares(self) -> bool:
+        """Only with octaves: pitch classes say too little of what a chord is made of."""
+        return self.voicing
+
     def encode(self, piece: Piece) -> list[str]:
         """One token an onset, in time order."""
         if not len(piece):

@@ -45,6 +45,7 @@ class Encoding:
 
     name: ClassVar[str] = ""  # in the registry and in checkpoints
     needs_grid: ClassVar[bool] = False  # True: only pieces that `quantise` has put on the grid
+    helpers: ClassVar[dict[str, object]] = {}  # fields that help a network → their value when on
 
     def encode(self, piece: Piece) -> list[str]:
         """The piece as tokens. Raises PieceError for a piece that cannot be written."""
@@ -96,6 +97,11 @@ class Encoding:
         pitches, ticks = self.notes_of(token)
         return len(pitches), max(1, len(pitches)) if ticks else 0
 
+    @property
+    def shares(self) -> bool:
+        """Whether networks share vectors of `features` between tokens unless told otherwise."""
+        return True
+
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
         return {"encoding": self.name, **asdict(self)}
@@ -130,6 +136,21 @@ def register(kind: type[Encoding]) -> type[Encoding]:
         raise ValueError(f"the name {kind.name!r} is taken by {known.__name__}. Choose another")
     ENCODINGS[kind.name] = kind
     return kind
+
+
+def encoding_named(name: str, helpers: Sequence[str] = (), **settings) -> Encoding:
+    """An encoding of the registry with some of its `helpers` on, and with other settings.
+
+    Raises ValueError for a name, a helper or a setting that it does not have.
+    """
+    known = ENCODINGS[name].helpers if name in ENCODINGS else {}
+    if unknown := [helper for helper in helpers if helper not in known]:
+        raise ValueError(
+            f"the encoding {name!r} has no helper {', '.join(unknown)}; "
+            + (f"choose from {', '.join(known)}" if known else "leave helpers out")
+        )
+    chosen = {helper: known[helper] for helper in helpers}
+    return encoding_from_dict({"encoding": name, **chosen, **settings})
 
 
 def encoding_from_dict(header: dict) -> Encoding:

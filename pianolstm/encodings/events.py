@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class EventEncoding(Encoding):
 
     name = "events"
     needs_grid = True
+    helpers: ClassVar[dict[str, object]] = {"home": True, "countdown": True, "approach": 8}
     tracks: bool = False  # a note names its track, a track its program
     home: bool = False  # all in C major or A minor; `home:n` says how much higher it sounds
     countdown: bool = False  # a bar line says how many bars are left, itself included

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pianolstm.dataset import Dataset
+from pianolstm.checkpoint import Checkpoint
+from pianolstm.dataset import Dataset, load_songs
 from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
 from pianolstm.evaluation.baselines import Bigram, KneserNey, fitted_bigram
+from pianolstm.evaluation.likelihood import nll
 from pianolstm.vocabulary import Vocabulary
 
 PARTS = ("traindata", "validdata", "testdata")
@@ -89,6 +92,26 @@ def roll_dataset(
     for rolls in (train, valid, test):
         parts.append([vocabulary.encode(encoding.write(roll)) for roll in rolls])
     return Dataset.from_ids(encoding, vocabulary, *parts)
+
+
+def roll_data(
+    rolls: Path, encoding: PianoRollEncoding, only: Sequence[str] = (), recursive: bool = False
+) -> Dataset:
+    """Piano rolls of a .mat file, or of a folder of MIDI files, see `load_songs`.
+
+    Raises ValueError for a .mat file if there are options that only a folder can have.
+    """
+    if not rolls.is_dir():
+        if only or recursive or encoding.frames != 2:
+            raise ValueError(
+                f"only, recursive and frames mean nothing for {rolls.name}, only for a folder"
+            )
+        return roll_dataset(*load_rolls(rolls), encoding)
+    songs = load_songs(rolls, encoding, None, only, recursive)
+    lost = sum(encoding.lost(piece) for part in songs.split for piece in part)
+    data = roll_dataset(*([encoding.roll(p) for p in part] for part in songs.split), encoding)
+    report = f"{songs.report}\n{lost:,} notes lie between the frames and are in none"
+    return replace(data, report=report)
 
 
 def frame_losses(
@@ -200,6 +223,24 @@ def copying(
         nats = np.concatenate(losses)[kinds == index]
         result[kind] = (len(nats), float(nats.mean()), float(nats.sum() / frames))
     return result
+
+
+def measure(trained: Checkpoint, data: Dataset, curve: bool) -> dict:
+    """Validation and test nats a frame, and with `curve` how validation fell while it trained."""
+    valid, test = (nll(trained.model, part) for part in (data.valid, data.test))
+    found = {"valid": frame_nll(valid.per_piece, data, data.valid)}
+    if curve:
+        tokens_a_frame = found["valid"] / valid.mean
+        rates = [row["tokens_per_second"] for row in trained.history]
+        found["tokens_per_second"] = int(np.median(rates))
+        found["curve"] = [  # minutes and validation nats a frame
+            (round(row["seconds"] / 60, 2), round(row["valid_loss"] * tokens_a_frame, 3))
+            for row in trained.history
+        ]
+    return found | {
+        "test": frame_nll(test.per_piece, data, data.test),
+        "kinds": copying(test.per_piece, data, data.test),
+    }
 
 
 def table(name: str, rows: dict[str, float]) -> str:

@@ -17,7 +17,7 @@ ARTICLE_TRAINING = {
 }  # fmt: skip
 
 
-@register("article", ARTICLE_TRAINING, hidden=(256, 512, 256), dropout=0.3)
+@register("article", ARTICLE_TRAINING, hidden=(256, 512, 256), dropout=0.3, hard_gates=True)
 @register("article_2019", ARTICLE_TRAINING, hidden=(512, 512, 512), dropout=0.3,
           batch_norm=True, dropout_between=False)  # fmt: skip
 class ArticleLSTM(RecurrentNetwork):
@@ -57,6 +57,17 @@ class ArticleLSTM(RecurrentNetwork):
                 for size in (config.hidden[-1], self.DENSE)
             )
 
+    def make_layer(self, input_size: int, hidden: int) -> nn.LSTM:
+        kind = HardGateLSTM if self.config.hard_gates else nn.LSTM
+        return kind(input_size, hidden, batch_first=True)
+
+    def step_layer(
+        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        if not self.config.hard_gates:
+            return super().step_layer(layer, x, state)
+        return layer.cell(nn.functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0), *state)
+
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
 
@@ -72,6 +83,35 @@ class ArticleLSTM(RecurrentNetwork):
         """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
         x, _ = self.hidden_states(windows)
         return self.head(x[:, -1])
+
+
+class HardGateLSTM(nn.LSTM):
+    """`nn.LSTM` of one layer, batch first, with the gates of Keras before 2.3: clip(x/5 + 1/2).
+
+    The gates of `nn.LSTM` come as near to 0 and 1 as they like and never arrive; these shut.
+    """
+
+    def forward(
+        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """x (B, T, ·) and state (1, B, H) each → outputs (B, T, H) and the state after."""
+        h, c = (part.squeeze(0) for part in state)
+        from_input = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)  # (B, T, 4H)
+        outputs = []
+        for given in from_input.unbind(1):
+            h, c = self.cell(given, h, c)
+            outputs.append(h)
+        return torch.stack(outputs, 1), (h.unsqueeze(0), c.unsqueeze(0))
+
+    def cell(
+        self, given: torch.Tensor, h: torch.Tensor, c: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step: the input's part of the gates (B, 4H) and the state → the state after."""
+        gates = given + h @ self.weight_hh_l0.T
+        i, f, g, o = gates.chunk(4, dim=-1)
+        i, f, o = ((0.2 * gate + 0.5).clamp(0, 1) for gate in (i, f, o))
+        c = f * c + i * g.tanh()
+        return o * c.tanh(), c
 
 
 def initialise_as_keras(lstms: Iterable[nn.LSTM], dense: Iterable[nn.Linear]) -> None:

@@ -38,11 +38,12 @@ class NetworkConfig:
     name: str = "note"  # in `NETWORKS`
     vocabulary_size: int = 0  # V, `<unk>` included
     hidden: tuple[int, ...] = (384,)  # H of each layer
-    dropout: float = 0.5
+    dropout: float = 0.5  # share of the units that are dropped in training
     shared: bool = False  # tokens share the vectors of the features they are made of
     grammar: bool = True  # no probability for tokens that the encoding's grammar forbids
     batch_norm: bool = False  # ArticleLSTM: around the dense layer, with ReLU (2019)
     dropout_between: bool = True  # dropout between the LSTM layers (off in the article's of 2019)
+    hard_gates: bool = False  # ArticleLSTM: gates of straight lines, as in Keras before 2.3
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class RecurrentNetwork(nn.Module):
     """A stack of LSTM layers between an input (`embed`) and an output (`head`), both abstract."""
 
     reads = "streams"
-    ignores = ("batch_norm",)  # fields of the configuration that mean nothing to it
+    ignores = ("batch_norm", "hard_gates")  # fields of the configuration that mean nothing to it
 
     def __init__(self, config: NetworkConfig, input_size: int) -> None:
         super().__init__()
@@ -196,11 +197,16 @@ class RecurrentNetwork(nn.Module):
         """
         x, new_state = self.embed(ids), []
         for layer, before in zip(self.layers, state):
-            h, c = torch.lstm_cell(x, before, layer.weight_ih_l0, layer.weight_hh_l0,
-                                   layer.bias_ih_l0, layer.bias_hh_l0)  # fmt: skip
-            new_state.append((h, c))
-            x = h
+            new_state.append(self.step_layer(layer, x, before))
+            x = new_state[-1][0]
         return self.only_allowed(self.head(x), ids), new_state
+
+    def step_layer(
+        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        """One layer, one step: x (B, ·) and its state → the state after, whose first part is h."""
+        return torch.lstm_cell(x, state, layer.weight_ih_l0, layer.weight_hh_l0,
+                               layer.bias_ih_l0, layer.bias_hh_l0)  # fmt: skip
 
     def parameter_count(self) -> int:
         """Number of weights that training changes."""

@@ -1,0 +1,299 @@
+"""What the command line offers, each command a function that a notebook can call as well.
+
+    from pianolstm import commands
+    commands.compose(seed=3, pieces=2)      # the same as `pianolstm compose --seed 3 --pieces 2`
+
+Parameters before the star are given by place on the command line, the others as options, and the
+comment behind a parameter is its help (see `__main__`). `settings` are fields of `TrainConfig` and
+`NetworkConfig`; `command` is noted in what is written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pianolstm import composing
+from pianolstm import evaluation as ev
+from pianolstm.checkpoint import (
+    Checkpoint,
+    configure,
+    load_checkpoint,
+    load_pretrained,
+    save_checkpoint,
+)
+from pianolstm.dataset import Dataset, load_songs
+from pianolstm.distributed import process_group, rank
+from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, PianoRollEncoding
+from pianolstm.evaluation import benchmark as bm
+from pianolstm.evaluation.judge import accuracy, long_enough, train_judge
+from pianolstm.piece import Piece, listed
+from pianolstm.store import ReadConfig, build_store
+from pianolstm.training import train as train_network
+
+OUR_SONGS = Path("midi_songs")
+
+
+def read(
+    folder: Path,  # of MIDI files; its subfolders are read too
+    *,
+    out: Path,  # the token store, a new folder
+    encoding: Encoding | None = None,  # article unless given
+    flat: bool = False,  # leave the subfolders out
+    grid: Sequence[int] = (4, 3),  # divisions of a quarter that notes move to
+    performances: str = "keep",  # recordings without a beat: keep, drop, or bend to the grid
+    instruments: str = "all",  # all but drums, piano, a General MIDI name, or its number
+    audit: bool = False,  # count every note a second time (slow)
+    processes: int | None = None,  # one for each core unless given
+) -> None:
+    """turn a folder of MIDI files of any size into a token store for training"""
+    config = ReadConfig(
+        encoding or ArticleEncoding(), tuple(grid), instruments, performances, audit
+    )
+    report = build_store(folder, out, config, processes, recursive=not flat)
+    rate = report.files.total() / report.seconds
+    print(f"{report}\n{report.seconds:.1f} s, {rate:,.0f} files a second → {out}: ids.npy, "
+          "store.json, report.csv (a line for every file)")  # fmt: skip
+
+
+def train(
+    *,
+    songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
+    only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
+    recursive: bool = False,  # the folder's subfolders too
+    encoding: Encoding | None = None,  # else the store's own, or article
+    at_least: int = 1,  # tokens seen less often become <unk>
+    network: str = "note",  # a name of `NETWORKS`
+    out: Path = Path("runs/latest"),  # folder of the run; the same command goes on from there
+    export: Path | None = None,  # also write the best epoch here, in half precision
+    last: bool = False,  # export the last epoch, not the best
+    log: Path | None = None,  # append a line with the command and its result
+    command: str = "",
+    **settings: object,
+) -> Checkpoint:
+    """train a network and write its checkpoints"""
+    data = load_songs(songs, encoding, None, only, recursive, at_least)
+    print(data.report, file=sys.stderr)
+    best, entry = _fit(data, network, out, export, last, command, settings)
+    _append(log, entry)
+    return best
+
+
+def _fit(
+    data: Dataset, network: str, out: Path, export: Path | None, last: bool, command: str,
+    settings: dict[str, object],
+) -> tuple[Checkpoint, dict]:  # fmt: skip
+    """Train, print the result, export it if asked. Returns the best epoch and a line for a log."""
+    if last and not export:
+        raise ValueError("last says which epoch export writes. Give export, or leave it out")
+    model, config = configure(network, data.encoding, len(data.vocabulary), settings)
+    with process_group():
+        best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
+        if rank():
+            sys.exit(0)  # the first of several processes says the rest
+    row = min(best.history, key=lambda h: h["valid_loss"])
+    print(
+        f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
+        f"validation {row['valid_loss']:.3f} nats a token, {out}/best.safetensors"
+    )
+    if export:
+        chosen = load_checkpoint(out / "last.safetensors") if last else best
+        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
+    return best, {
+        "command": command,
+        "valid_loss": row["valid_loss"],
+        "epoch": row["epoch"],
+        "minutes": round(best.history[-1]["seconds"] / 60, 2),
+        "parameters": best.model.parameter_count(),
+    }
+
+
+def _print_epoch(row: dict) -> None:
+    loss = f"training {row['train_loss']:.3f}, validation {row['valid_loss']:.3f} nats a token"
+    print(f"epoch {row['epoch']:3}: {loss}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+
+def _append(log: Path | None, entry: dict) -> None:
+    if log is not None:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def benchmark(
+    rolls: Path,  # JSB_Chorales.mat or another set of piano rolls, or a folder of MIDI files
+    *,
+    only: Sequence[str] = (),  # of a folder: such as 'bach_*'; else the chorales, or all
+    recursive: bool = False,  # the folder's subfolders too
+    frames: int = 2,  # a quarter, for a folder
+    checkpoint: str | None = None,  # measure this one, a file or jsb, and train nothing
+    no_baselines: bool = False,  # train and measure only
+    name: str | None = None,  # of the result in the log
+    network: str = "note",  # a name of `NETWORKS`
+    out: Path = Path("runs/latest"),  # folder of the run
+    export: Path | None = None,  # also write the best epoch here, in half precision
+    last: bool = False,  # export the last epoch, not the best
+    log: Path | None = None,  # append a line with the command and its result
+    command: str = "",
+    **settings: object,
+) -> dict:
+    """train on piano rolls and print test nats a frame beside baselines and published rows"""
+    useless = [*settings, *(["export"] if export else []), *(["last"] if last else [])]
+    if checkpoint and useless:
+        raise ValueError(
+            f"{', '.join(useless)}: with a checkpoint nothing is trained. Leave it out"
+        )
+    best = load_pretrained(checkpoint) if checkpoint else None
+    encoding = best.encoding if best else PianoRollEncoding(frames)
+    if not isinstance(encoding, PianoRollEncoding):
+        raise ValueError(f"{checkpoint} writes no piano rolls. Use one that benchmark trained")
+    data, entry = bm.roll_data(rolls, encoding, only, recursive), {}
+    print(data.report, end="\n" * bool(data.report), file=sys.stderr)
+    if best is None:
+        best, entry = _fit(data, network, out, export, last, command, settings)
+    label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
+    entry |= {"name": name or rolls.stem, "data": rolls.stem, "network": best.model.config.name}
+    entry |= bm.measure(best, data, curve=not checkpoint)
+    rows = {} if no_baselines else bm.baseline_rows(data)
+    entry |= {"baselines": rows} if rows else {}
+    print(bm.table(rolls.stem, rows | {label: entry["test"]}))
+    _append(log, entry)
+    return entry
+
+
+def evaluate(
+    checkpoints: Sequence[str] = ("article", "note"),  # files, or names of shipped networks
+    *,
+    songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
+    only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
+    recursive: bool = False,  # the folder's subfolders too
+) -> None:
+    """held-out likelihood of checkpoints beside the baselines"""
+    loaded = {name: load_pretrained(name) for name in checkpoints}
+    first = next(iter(loaded.values()))
+    data = load_songs(songs, first.encoding, first.vocabulary, only, recursive)
+    print(data.report, file=sys.stderr)
+    V, held_out = len(data.vocabulary), data.test
+    print(f"{sum(len(p) - 1 for p in held_out):,} tokens of {len(held_out)} test pieces, "
+          f"{V} classes, {ev.unknown_share(held_out):.2%} unknown")  # fmt: skip
+    paid = BOS in data.vocabulary and data.split is not None
+
+    def line(name: str, losses: list[np.ndarray]) -> None:
+        note = ""
+        if paid:
+            likelihood = ev.note_likelihood(losses, data.split.test, data.encoding, data.vocabulary)
+            note = f"{likelihood.mean:12.3f} nats a note"
+        print(f"{name:<28}{np.concatenate(losses).mean():8.3f}{note}")
+
+    print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
+    print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
+    line("bigram", ev.fitted_bigram(data).losses(held_out))
+    before = np.concatenate(data.train_own_key)
+    for name, network in tqdm(loaded.items(), "evaluate", unit="network", disable=None):
+        if network.vocabulary != data.vocabulary:
+            print(f"{name:<28} has another vocabulary: evaluate it on its own")
+            continue
+        losses = ev.nll(network.model, held_out, network.train_config.steps, before).per_piece
+        line(Path(name).stem, losses)
+
+
+def judge(
+    composers: Sequence[str] = ("bigram", "article", "events"),  # or files of networks
+    *,
+    songs: Path = OUR_SONGS,  # a folder of MIDI files
+    only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
+    recursive: bool = False,  # the folder's subfolders too
+    seed: int = 5000,  # of the first piece, and of the judge
+    log: Path | None = None,  # append a line for each result
+    command: str = "",
+) -> None:
+    """train a network to tell human from generated pieces, and print how well it can"""
+    for name in composers:
+        network = load_pretrained("events" if name == "bigram" else name)
+        data = load_songs(songs, network.encoding, network.vocabulary, only, recursive)
+        print(data.report, file=sys.stderr)
+        if data.split is None:
+            raise ValueError(f"{songs}: a token store has no pieces; give a folder of MIDI files")
+        generated = _imitations(name, network, data, seed)
+        # What the encoding cannot write must not give the human pieces away
+        code = network.encoding
+        human = [[code.decode(code.encode(piece)) for piece in part] for part in (
+            data.split.train, [*data.split.valid, *data.split.test])]  # fmt: skip
+        found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
+        entry = {
+            "composer": Path(name).stem,
+            "accuracy": found.value,
+            "interval": [float(found.low), float(found.high)],
+            "trained_on": [len(long_enough(pieces[0])) for pieces in (human, generated)],
+            "judged": [len(long_enough(pieces[1])) for pieces in (human, generated)],
+            "command": command,
+        }
+        print(
+            f"{entry['composer']:12} told from human in {found} of cases; judged on "
+            f"{' human and '.join(map(str, entry['judged']))} generated pieces"
+        )
+        _append(log, entry)
+
+
+def _imitations(name: str, network: Checkpoint, data: Dataset, seed: int) -> list[list[Piece]]:
+    """A piece for each training piece, and for each held-out one, that begins as that one does."""
+    starts = [[ids[:1] for ids in data.train_own_key],
+              [ids[:1] for ids in (*data.valid, *data.test)]]  # fmt: skip
+    generated = []
+    for part in starts:
+        seeds = range(seed, seed := seed + len(part))
+        if name == "bigram":
+            end = network.vocabulary.ids.get(EOS)
+            new = ev.fitted_bigram(data).generate(int(part[0][0]), composing.LONGEST, seeds, end)
+            generated.append(composing.pieces_of(network, part, new))
+        else:
+            generated.append(composing.compose(network, seeds, part, progress=None))
+    return generated
+
+
+def compose(
+    *,
+    checkpoint: str = "events",  # the network: a file, or the name of a shipped one
+    prompt: str | None = None,  # how it begins: a MIDI file, or notes: 'C3.G3.E4:1 D4:0.5 rest:1'
+    bars: int | None = None,  # length that the piece is told to have
+    length: int | None = None,  # tokens at most; otherwise the piece ends by itself
+    temperature: float = 1.0,  # below 1 the music is more cautious, above it more daring
+    top_p: float = 0.95,  # 1 allows every chord, less only the likelier ones
+    seed: int = 1,  # another number, another piece
+    pieces: int = 1,  # how many; seeds count up
+    out: Path = Path(),  # folder for the files
+    name: str = "composition",  # of the files, without ending
+    force: bool = False,  # overwrite files of that name
+) -> list[Piece]:
+    """write a new piece: as MIDI, as sound and as a picture"""
+    if pieces < 1 or (length is not None and length < 1):
+        raise ValueError(f"pieces {pieces}, length {length}: give at least 1 of each")
+    names = composing.free_names(out, name, pieces, force)
+    network = load_pretrained(checkpoint)
+    begun, notices = composing.read_prompt(prompt, network, bars)
+    for notice in notices:
+        print(f"prompt: {notice}", file=sys.stderr)
+    seeds = range(seed, seed + pieces)
+    end = EOS in network.vocabulary
+    length = length or (composing.LONGEST if end else composing.CHORDS)
+    written = composing.compose(network, seeds, [begun] * pieces, length, temperature, top_p, None)
+    written = [replace(piece, name=name) for name, piece in zip(names, written)]
+    how = f"network '{checkpoint}' (temperature {temperature}, top-p {top_p}, seed "
+    out.mkdir(parents=True, exist_ok=True)
+    for piece, number in zip(written, seeds):
+        if not len(piece):
+            print(f"{piece.name}: the network wrote no note. Try another seed", file=sys.stderr)
+            continue
+        finished = end and "no end" not in piece.repaired
+        ending = "ended by itself" if finished else f"cut off after {length:,} tokens"
+        print(f"{composing.write_files(piece, out)}, {ending}; written by the {how}{number})")
+        repaired = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}
+        if repaired:
+            print(f"repaired in {piece.name}: {listed(repaired)}", file=sys.stderr)
+    return written
