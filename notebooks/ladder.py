@@ -29,10 +29,18 @@ from pianolstm.dataset import Dataset, prepare, windows
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import nll
 from pianolstm.folder import read_folder
-from pianolstm.networks import NetworkConfig, NoteLSTM, RecurrentNetwork, pick_device
+from pianolstm.networks import (
+    NetworkConfig,
+    NoteLSTM,
+    RecurrentNetwork,
+    build_network,
+    network_config,
+    pick_device,
+)
 from pianolstm.networks.article import initialise_as_keras
 from pianolstm.optimizer import make_optimizer, rate_factor
 
+EVERY = 100  # batches of a line of --gates
 WORK = 8e12  # multiply-adds of a run's forward passes: some 190 epochs of `NoteLSTM`
 
 
@@ -195,114 +203,36 @@ def climb(name: str, setup: Setup, seed: int, data: Dataset, work: float) -> dic
             "valid": best, "last_valid": curve[-1][2], "curve": curve}  # fmt: skip
 
 
-class GatedLSTM(nn.Module):
-    """The article's network with its cells written out, so that the gates can be chosen.
-
-    Keras before 2.3 used a hard sigmoid in the gates: clip(0.2 x + 0.5, 0, 1).
-    """
-
-    def __init__(self, vocabulary_size: int, hard: bool) -> None:
-        super().__init__()
-        self.rung, self.hard = Rung(Setup(), vocabulary_size), hard
-
-    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
-        gate = (lambda x: (0.2 * x + 0.5).clamp(0, 1)) if self.hard else torch.sigmoid
-        x = self.rung.embed(windows)  # (B, T, 1)
-        for depth, layer in enumerate(self.rung.layers):
-            B, T, _ = x.shape
-            h = c = x.new_zeros(B, layer.hidden_size)
-            given = x @ layer.weight_ih_l0.T + layer.bias_ih_l0
-            outputs = []
-            for t in range(T):
-                i, f, g, o = (given[:, t] + h @ layer.weight_hh_l0.T).chunk(4, dim=1)
-                c = gate(f) * c + gate(i) * g.tanh()
-                h = gate(o) * c.tanh()
-                outputs.append(h)
-            x = torch.stack(outputs, dim=1)
-            if depth < 2:
-                x = self.rung.dropout(x)
-        return self.rung.head(x[:, -1])
-
-
-def assert_soft_gates_equal_the_librarys(vocabulary_size: int) -> None:
-    """With soft gates the cells written out give what `nn.LSTM` gives."""
-    torch.manual_seed(0)
-    model = GatedLSTM(vocabulary_size, hard=False).eval()
-    ids = torch.arange(100).reshape(2, 50) % vocabulary_size
-    assert torch.allclose(model.predict_next(ids), model.rung.predict_next(ids), atol=1e-6)
-
-
-def compare_gates(hard: bool, data: Dataset, batches: int, songs: int = 2) -> Iterator[dict]:
-    """Train on the `songs` longest training songs; a line for each 100 batches."""
-    longest = sorted(data.train_own_key, key=len)[-songs:]
+def compare_gates(hard: bool, data: Dataset, batches: int, seed: int = 0) -> Iterator[dict]:
+    """Train the article's network on the two longest songs; a line each `EVERY` batches."""
+    longest = sorted(data.train_own_key, key=len)[-2:]
     known, ids = np.unique(np.concatenate(longest), return_inverse=True)
     _, counts = np.unique(ids[100:], return_counts=True)  # of the windows' targets
     p = counts / counts.sum()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     device = pick_device()
-    model = GatedLSTM(len(known), hard).to(device)
+    model = build_network(network_config("article", len(known), hard_gates=hard)).to(device)
     optimizer = make_optimizer(model, train_config("article"))
     inputs, targets = (part.to(device) for part in windows(ids))
-    step = _graphed(model, optimizer, device) if device.type == "cuda" else None
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     order: list[int] = []
     losses = []
     for number in range(1, batches + 1):
         while len(order) < 64:  # epochs follow one another without a short batch between them
             order.extend(draw.permutation(len(inputs)))
         rows, order = torch.tensor(order[:64], device=device), order[64:]
-        if step is not None:
-            losses.append(step(inputs[rows], targets[rows].long()))
-        else:
-            optimizer.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(
-                model.predict_next(inputs[rows]), targets[rows].long()
-            )
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        if number % 100 == 0:
+        optimizer.zero_grad(set_to_none=True)
+        logits = model.predict_next(inputs[rows])
+        loss = nn.functional.cross_entropy(logits, targets[rows].long())
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if number % EVERY == 0:
             entropy = float(-(p * np.log(p)).sum())
-            yield {"gates": "hard" if hard else "soft", "songs": songs, "windows": len(inputs),
+            yield {"gates": "hard" if hard else "soft", "seed": seed, "windows": len(inputs),
                    "classes": len(known), "unigram_entropy": round(entropy, 4), "batches": number,
                    "train_loss": round(float(np.mean(losses)), 4)}  # fmt: skip
             losses = []
-
-
-def _graphed(model: GatedLSTM, optimizer: torch.optim.Optimizer, device: torch.device):
-    """One training step recorded as a CUDA graph: 300 small steps cost little but their launch."""
-    inputs = torch.zeros(64, 100, dtype=torch.long, device=device)
-    targets = torch.zeros(64, dtype=torch.long, device=device)
-    before = [p.detach().clone() for p in model.parameters()]
-
-    def forward_backward() -> torch.Tensor:
-        loss = nn.functional.cross_entropy(model.predict_next(inputs), targets)
-        loss.backward()
-        return loss
-
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # warm-up, which CUDA graphs need
-            optimizer.zero_grad(set_to_none=True)
-            forward_backward()
-    torch.cuda.current_stream().wait_stream(stream)
-    optimizer.zero_grad(set_to_none=True)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = forward_backward()
-    with torch.no_grad():
-        for p, old in zip(model.parameters(), before):
-            p.copy_(old)
-
-    def step(batch: torch.Tensor, target: torch.Tensor) -> float:
-        inputs.copy_(batch)
-        targets.copy_(target)
-        graph.replay()
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
 
 
 def main() -> None:
@@ -320,11 +250,9 @@ def main() -> None:
     songs = Path(__file__).resolve().parents[1] / "midi_songs"
     data = prepare(read_folder(songs).pieces, ArticleEncoding())
     assert_ends_at_note_lstm(len(data.vocabulary))
-    assert_soft_gates_equal_the_librarys(len(data.vocabulary))
     if args.gates:
-        results = (
-            line for hard in (False, True) for line in compare_gates(hard, data, args.batches)
-        )
+        results = (line for hard in (False, True) for seed in args.seeds
+                   for line in compare_gates(hard, data, args.batches, seed))  # fmt: skip
     else:
         chosen = {name: setups()[name] for name in args.run or setups()}
         results = (climb(name, setup, seed, data, args.work)

@@ -62,8 +62,8 @@ LINES, FUNCTION_LINES = 300, 45
 LONGER = {"midi": 340}  # lines of a module
 DOCSTRINGS = 0.15  # of all lines of the package
 EXPLAINED_WHERE_THEY_ARE_FIRST = {  # methods of networks that override documented ones
-    "embed", "head", "make_layer", "run_layer", "step", "step_layer", "train", "zero_state", "hidden_states",
-    "forward",
+    "embed", "head", "make_layer", "run_layer", "step", "step_layer", "train", "zero_state",
+    "hidden_states", "forward",
 }  # fmt: skip
 HEAVY = {"music21", "pretty_midi", "scipy"}  # may be imported where they are used
 LAZY = {"__main__": {"pianolstm"}}  # `pianolstm --help` loads neither torch nor music21

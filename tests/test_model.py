@@ -5,9 +5,9 @@ import torch
 from pianolstm.networks import NetworkConfig, build_network
 
 
-def article(V=381, hidden=(256, 512, 256)):
+def article(V=381, hidden=(256, 512, 256), hard_gates=True):
     torch.manual_seed(0)
-    return build_network(NetworkConfig("article", V, hidden, 0.3)).eval()
+    return build_network(NetworkConfig("article", V, hidden, 0.3, hard_gates=hard_gates)).eval()
 
 
 def test_article_network_has_keras_number_of_parameters():
@@ -26,35 +26,43 @@ def test_article_network_starts_as_keras_does():
     assert layer.weight_ih_l0.abs().max() <= bound
 
 
-def cell(layer, x, h, c):
+def cell(layer, x, h, c, hard):
     """Hochreiter and Schmidhuber 1997 with a forget gate (Gers et al. 2000), by hand."""
     H = h.shape[-1]
     gates = x @ layer.weight_ih_l0.T + h @ layer.weight_hh_l0.T + layer.bias_ih_l0
     gates = gates + layer.bias_hh_l0
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+    gate = torch.sigmoid
+    if hard:  # Keras before 2.3: a straight line between the gate's two ends
+        gate = lambda x: (0.2 * x + 0.5).clip(0, 1)  # noqa: E731
+    c = gate(f) * c + gate(i) * g.tanh()
+    return gate(o) * c.tanh(), c
 
 
-def test_article_network_is_a_stack_of_hand_written_cells():
-    model = article(V=20, hidden=(5, 7, 5))
+@pytest.mark.parametrize("hard", [True, False])
+def test_article_network_is_a_stack_of_hand_written_cells(hard):
+    model = article(V=20, hidden=(5, 7, 5), hard_gates=hard)
+    for parameter in model.parameters():
+        parameter.data *= 3  # so that hard gates reach both ends
     window = torch.tensor([[3, 1, 19, 0], [4, 4, 2, 7]])
     sequence = [window[:, t : t + 1].float() / 20 for t in range(4)]
     for layer in model.layers:
         h = c = torch.zeros(2, layer.hidden_size)
         outputs = []
         for x in sequence:
-            h, c = cell(layer, x, h, c)
+            h, c = cell(layer, x, h, c, hard)
             outputs.append(h)
         sequence = outputs
     expected = model.output(model.dense(sequence[-1]))
     assert torch.allclose(model.predict_next(window), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", ["article", "note"])
-def test_step_by_step_equals_the_whole_sequence(network):
+@pytest.mark.parametrize(
+    ("network", "hard"), [("article", True), ("article", False), ("note", False)]
+)
+def test_step_by_step_equals_the_whole_sequence(network, hard):
     torch.manual_seed(1)
-    model = build_network(NetworkConfig(network, 11, (6, 8), 0.5)).eval()
+    model = build_network(NetworkConfig(network, 11, (6, 8), 0.5, hard_gates=hard)).eval()
     ids = torch.randint(11, (3, 9))
     logits, end = model(ids)
     assert logits.shape == (3, 9, 11)
