@@ -129,7 +129,7 @@ class ArticleEncoding(Encoding):
                 rows.append((STEP * index, min(STEP * steps, LONGEST_HOLD), pitch, VELOCITY))
             for pitch in chords[index]:
                 plays_again[pitch < MIDDLE_C] = index
-        return two_hands(rows, RESOLUTION, name)
+        return two_hands(rows, RESOLUTION, name, at_middle_c=True)
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers of a token; it has no duration."""

@@ -31,6 +31,9 @@ class ArticleLSTM(RecurrentNetwork):
     normalisation → dropout → dense V. One part is missing: his first two layers drop 30 % of the
     recurrent connections, which `nn.LSTM` cannot do.
 
+    The gates of 2017 are `HardGateLSTM`'s, as in Keras before 2.3; what ships as `article` was
+    trained with those of `nn.LSTM` (`hard_gates=False`), which learn worse (notebook 04).
+
     In both the input is the id divided by V, a single number. Initialisation as in Keras:
     Glorot-uniform input kernels, orthogonal recurrent kernels, forget-gate bias 1, one bias a gate
     (PyTorch's second bias is frozen at zero); batch normalisation with Keras's momentum of 0.99
