@@ -32,7 +32,7 @@ class ArticleLSTM(RecurrentNetwork):
     recurrent connections, which `nn.LSTM` cannot do.
 
     The gates of 2017 are `HardGateLSTM`'s, as in Keras before 2.3; what ships as `article` was
-    trained with those of `nn.LSTM` (`hard_gates=False`), which learn worse (notebook 04).
+    trained with those of `nn.LSTM` (`hard_gates=False`). Notebook 04 compares them.
 
     In both the input is the id divided by V, a single number. Initialisation as in Keras:
     Glorot-uniform input kernels, orthogonal recurrent kernels, forget-gate bias 1, one bias a gate
