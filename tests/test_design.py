@@ -50,6 +50,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "optimizer",
     "training",
     "display.roll",
+    "display.notation",
     "display.score",
     "display.sound",
     "display.player",

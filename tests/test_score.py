@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from music21 import converter
 
 from pianolstm.display import score, to_stream, write_musicxml
-from pianolstm.display.score import engrave, misplaced_notes, to_musicxml, voices
+from pianolstm.display.notation import voices
+from pianolstm.display.score import engrave, misplaced_notes, to_musicxml
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece

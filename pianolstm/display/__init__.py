@@ -11,9 +11,10 @@ The functions `roll`, `score` and `player` hide the modules of the same names: i
 with `from pianolstm.display.roll import …`.
 """
 
+from pianolstm.display.notation import to_stream
 from pianolstm.display.player import compare, player
 from pianolstm.display.roll import TRACK_COLOURS, described, piano_roll, roll
-from pianolstm.display.score import score, to_stream, write_musicxml
+from pianolstm.display.score import score, write_musicxml
 from pianolstm.display.sound import audio
 
 __all__ = [
