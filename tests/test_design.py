@@ -51,6 +51,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "training",
     "display.roll",
     "display.notation",
+    "display.staves",
     "display.score",
     "display.sound",
     "display.player",

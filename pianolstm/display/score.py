@@ -16,8 +16,8 @@ import symusic
 import verovio
 from music21.musicxml.m21ToXml import GeneralObjectExporter
 
-from pianolstm.display.notation import to_stream
 from pianolstm.display.roll import Picture
+from pianolstm.display.staves import to_stream
 from pianolstm.piece import Piece
 
 PAGE = {"pageWidth": 1800, "pageHeight": 60000, "adjustPageHeight": True, "scale": 45}
