@@ -86,4 +86,6 @@ def write_musicxml(piece: Piece, path: str | Path) -> Path:
 
 def to_musicxml(piece: Piece) -> str:
     """The piece as MusicXML text."""
-    return GeneralObjectExporter(to_stream(piece)).parse().decode("utf-8")
+    exporter = GeneralObjectExporter(to_stream(piece))
+    exporter.makeNotation = False  # it would fill short bars, and split notes to complete triplets
+    return exporter.parse().decode("utf-8")

@@ -48,6 +48,8 @@ def to_stream(piece: Piece) -> music21.stream.Score:
                 measure.insert(Fraction(place - bar.start, UNITS), mark)
     for staff in staves:
         staff.makeBeams(inPlace=True)
+        for voice in staff.recurse().getElementsByClass(music21.stream.Voice):
+            _break_beams(voice)
         stream.insert(0, staff)
     symbol = "bracket" if len(staves) > 2 else "brace"
     stream.insert(0, music21.layout.StaffGroup(staves, symbol=symbol))
@@ -140,8 +142,6 @@ def _staff(
 def _measure(bar: Bar, found: list[list[Chord]], centre: int) -> music21.stream.Measure:
     """One bar. Of several voices the highest has its stems up, and the others down."""
     measure = music21.stream.Measure()
-    missing = _metre_length(bar) - Fraction(bar.stop - bar.start, UNITS)
-    measure.paddingRight = max(0, missing)  # otherwise music21 fills a short bar with rests
     inside = [[c for c in voice if c.onset < bar.stop and c.end > bar.start] for voice in found]
     inside = [voice for voice in inside if voice] or [[]]
     inside.sort(key=lambda voice: -sum(c.pitches[-1] for c in voice) / max(1, len(voice)))
@@ -163,17 +163,11 @@ def _measure(bar: Bar, found: list[list[Chord]], centre: int) -> music21.stream.
     return measure
 
 
-def _metre_length(bar: Bar) -> Fraction:
-    """Quarters that the metre of a bar asks for; the bar is shorter if the metre changes in it."""
-    beats, unit = bar.metre.split("/")
-    return Fraction(4 * int(beats), int(unit))
-
-
 def _rests(
     begin: int, end: int, bar: Bar, everything: list[Chord], hidden: bool
 ) -> list[music21.note.Rest]:
     """Rests of a voice, printed only where the staff is silent."""
-    whole = _metre_length(bar)
+    whole = music21.meter.TimeSignature(bar.metre).barDuration.quarterLength
     if end - begin == whole * UNITS:
         return [music21.note.Rest(quarterLength=whole, fullMeasure=True)]
     rests = []
@@ -219,6 +213,25 @@ def _bracket_triplets(voice: music21.stream.Voice) -> None:
             types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
             element.duration.tuplets[0].type = types[opens, closes]
         opens = closes
+
+
+def _break_beams(voice: music21.stream.Voice) -> None:
+    """Write flags where a beam would cross the end of a bracket: verovio plays these wrongly."""
+    elements = list(voice.notesAndRests)
+    tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
+    beams = [None if e.isRest or not e.beams else e.beams.getTypes()[0] for e in elements]
+    for first, last in _spans(beams):
+        for opens, closes in _spans(tuplets):
+            if first < opens <= last < closes or opens < first <= closes < last:
+                for element in elements[first : last + 1]:
+                    if not element.isRest:
+                        element.beams = music21.beam.Beams()
+
+
+def _spans(edges: list[str | None]) -> list[tuple[int, int]]:
+    """Places of every "start" and its "stop"."""
+    starts = [i for i, edge in enumerate(edges) if edge == "start"]
+    return list(zip(starts, [i for i, edge in enumerate(edges) if edge == "stop"]))
 
 
 def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> None:
