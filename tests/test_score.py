@@ -200,8 +200,10 @@ def test_two_voices_have_stems_up_and_down_and_one_voice_has_neither():
 def test_triplets_among_rests_and_sixteenths_are_where_they_sound():
     times = [(0, 3), (4, 2), (6, 2), (9, 3), (12, 3), (16, 2), (18, 3), (21, 3), (28, 2), (32, 4)]
     rows = [(onset / 12, length / 12, 60 + i) for i, (onset, length) in enumerate(times)]
-    piece = Piece.from_quarters(rows, ticks_per_quarter=12, name="mixed")
-    assert repr(score(piece)) == "Score of mixed: 1 bars, 10 notes"
+    rows += [(4 + i / 6, 1 / 6, 60 + i) for i in range(12)]  # two brackets for a beat
+    rows += [(7, 1 / 3, 60), (7 + 11 / 24, 1 / 8, 62), (7 + 17 / 24, 1 / 8, 64)]
+    piece = Piece.from_quarters(rows, name="mixed")
+    assert repr(score(piece)) == "Score of mixed: 2 bars, 25 notes"
 
 
 def test_a_piece_without_notes():

@@ -13,15 +13,15 @@ import numpy as np
 
 from pianolstm.piece import Piece
 
-UNITS = 48  # units of a quarter: a 64th note has 3, a 32nd of a triplet 4
+UNITS = 48  # units of a quarter: a 64th note has 3, a 64th of a triplet 2
 # Units that one note can have: part of a triplet, plain, or dotted
 NOTE_VALUES = {first << k for first in (1, 3, 9) for k in range(8) if first << k <= 8 * UNITS}
 STEPS = "FCGDAEB"  # the line of fifths
 
 
 def fits(ticks: np.ndarray, ticks_per_quarter: int) -> np.ndarray:
-    """Whether notation can express a time: 64th notes, and triplets down to 32nds."""
-    return (ticks * 16 % ticks_per_quarter == 0) | (ticks * 12 % ticks_per_quarter == 0)
+    """Whether notation can express a time: 64th notes, and triplets down to 64ths."""
+    return (ticks * 16 % ticks_per_quarter == 0) | (ticks * 24 % ticks_per_quarter == 0)
 
 
 def to_units(ticks: np.ndarray, ticks_per_quarter: int, exact: np.ndarray | None = None):

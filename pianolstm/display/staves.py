@@ -212,26 +212,37 @@ def _bracket_triplets(voice: music21.stream.Voice) -> None:
         if element.duration.tuplets:
             types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
             element.duration.tuplets[0].type = types[opens, closes]
-        opens = closes
+        opens = closes or not element.duration.tuplets
 
 
 def _break_beams(voice: music21.stream.Voice) -> None:
-    """Write flags where a beam would cross the end of a bracket: verovio plays these wrongly."""
+    """Break beams that cross the end of a bracket, which verovio plays wrongly.
+
+    Equal notes that fill a bracket get a beam of their own, all others flags.
+    """
     elements = list(voice.notesAndRests)
     tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
     beams = [None if e.isRest or not e.beams else e.beams.getTypes()[0] for e in elements]
+    brackets = _spans(tuplets)
     for first, last in _spans(beams):
-        for opens, closes in _spans(tuplets):
-            if first < opens <= last < closes or opens < first <= closes < last:
-                for element in elements[first : last + 1]:
-                    if not element.isRest:
-                        element.beams = music21.beam.Beams()
+        if any(a <= first <= b < last or first < a <= last < b for a, b in brackets):
+            for element in elements[first : last + 1]:
+                if not element.isRest:
+                    element.beams = music21.beam.Beams()
+            for a, b in brackets:
+                inside = elements[a : b + 1]
+                same = len({(e.isRest, e.duration.type) for e in inside}) == 1
+                if first <= a < b <= last and same:
+                    edges = ["start", *["continue"] * (b - a - 1), "stop"]
+                    for element, edge in zip(inside, edges):
+                        element.beams.fill(element.duration.type, edge)
 
 
 def _spans(edges: list[str | None]) -> list[tuple[int, int]]:
     """Places of every "start" and its "stop"."""
-    starts = [i for i, edge in enumerate(edges) if edge == "start"]
-    return list(zip(starts, [i for i, edge in enumerate(edges) if edge == "stop"]))
+    starts = [i for i, edge in enumerate(edges) if edge in ("start", "startStop")]
+    stops = [i for i, edge in enumerate(edges) if edge in ("stop", "startStop")]
+    return list(zip(starts, stops))
 
 
 def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> None:
