@@ -50,6 +50,8 @@ MEASURED = [  # in this order: a module imports only from those above it
     "optimizer",
     "training",
     "display.roll",
+    "display.notation",
+    "display.staves",
     "display.score",
     "display.sound",
     "display.player",

@@ -1,6 +1,7 @@
 import base64
 from itertools import pairwise
 
+import music21
 import numpy as np
 import pytest
 import symusic
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from music21 import converter
 
 from pianolstm.display import score, to_stream, write_musicxml
-from pianolstm.display.score import engrave, misplaced_notes, to_musicxml, voices
+from pianolstm.display.notation import voices
+from pianolstm.display.score import engrave, misplaced_notes, to_musicxml
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece
@@ -96,6 +98,112 @@ def test_the_text_of_a_score(name, rows):
 def test_the_text_says_what_is_not_engraved_where_it_sounds():
     run = Piece.from_quarters([(i * 2 / 13, 2 / 13, 60 + i) for i in range(13)], name="thirteen")
     assert repr(score(run)).endswith("13 notes, 12 of them NOT where they sound")
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("E- major", "E- F G A- B- C D E-"),
+        ("D- major", "D- E- F G- A- B- C D-"),
+        ("B major", "B C# D# E F# G# A# B"),
+        ("G- major", "G- A- B- C- D- E- F G-"),
+        ("F# minor", "F# G# A B C# D E# F#"),
+        (None, "C D E F G A B C"),
+    ],
+)
+def test_a_scale_is_spelled_by_its_key(key, names):
+    pitches = [music21.pitch.Pitch(name).midi for name in names.split()]
+    rising = [pitch + 12 * (i > 0 and pitch < pitches[0]) for i, pitch in enumerate(pitches)]
+    rising[-1] = rising[0] + 12
+    piece = Piece.from_quarters([(i, 1, pitch) for i, pitch in enumerate(rising)], key=key)
+    written = [note.pitches[0] for note in to_stream(piece).parts[0].recurse().notes]
+    assert [pitch.name for pitch in written] == names.split()
+    assert [pitch.midi for pitch in written] == rising
+    shown = [pitch for pitch in written if pitch.accidental.displayStatus]
+    assert [pitch.name for pitch in shown] == (["E#"] if key == "F# minor" else [])
+
+
+def test_an_accidental_holds_for_all_voices_of_its_bar_and_is_taken_back_in_the_next():
+    rows = [(0, 2, 76), (2, 1, 72), (3, 1, 79), (0, 1, 73), (1, 3, 67), (4, 4, 73), (8, 4, 72)]
+    notes = to_stream(Piece.from_quarters(rows)).parts[0].recurse().notes
+    shown = [(n.getOffsetInHierarchy(n.activeSite), p) for n in notes for p in n.pitches]
+    printed = [pitch.nameWithOctave for _, pitch in shown if pitch.accidental.displayStatus]
+    assert sorted(printed) == ["C#5", "C#5", "C5", "C5"]
+
+
+def test_silence_is_printed_as_rests_to_the_end():
+    piece = Piece.from_quarters(
+        [(0, 1, 72), (1.5, 0.5, 74), (8, 2.5, 76), (0, 2, 48, 1)], name="general_pause"
+    )
+    assert repr(score(piece)) == "Score of general_pause: 3 bars, 4 notes"
+    upper, lower = to_stream(piece).parts
+    lengths = [[r.quarterLength for r in part[music21.note.Rest]] for part in (upper, lower)]
+    assert lengths == [[0.5, 2, 4, 0.5, 1], [2, 4, 4]]
+    assert to_musicxml(piece).count("light-heavy") == 1
+
+
+def test_bars_are_those_of_the_piece_where_the_metre_changes_inside_a_bar():
+    metres = ((0, 4, 4), (480 * 6, 3, 4), (480 * 11, 5, 8))
+    rows = [(i / 2, 0.5, 60 + i) for i in range(27)]
+    piece = Piece.from_quarters(rows, time_signatures=metres, name="metres")
+    bars = to_stream(piece).parts[1][music21.stream.Measure]
+    assert [bar.offset * 480 for bar in bars] == piece.bar_starts()
+    assert repr(score(piece)) == "Score of metres: 5 bars, 27 notes"
+
+
+def test_the_lower_part_stands_on_the_bass_staff_whatever_the_order_of_tracks():
+    left, right = [(i, 1, 41 + i, 0) for i in range(4)], [(i, 1, 74, 1) for i in range(4)]
+    upper, lower = to_stream(Piece.from_quarters(left + right)).parts
+    assert {n.pitches[0].midi for n in upper.recurse().notes} == {74}
+    assert [part[music21.clef.Clef].first().sign for part in (upper, lower)] == ["G", "F"]
+
+
+def test_a_program_change_and_a_track_without_notes_make_no_new_part():
+    rows = [(0, 1, 72, 0), (0, 1, 45, 1), (1, 1, 74, 2), (1, 1, 47, 1)]
+    notes = Piece.from_quarters(rows).notes.copy()
+    notes["program"] = notes["track"] == 2
+    names = ("Piano", "Piano", "Piano", "Lyrics")
+    parts = to_stream(Piece(notes, track_names=names)).parts
+    assert [[n.pitches[0].midi for n in part.recurse().notes] for part in parts] == [
+        [72, 74],
+        [45, 47],
+    ]
+
+
+def test_nothing_comes_after_the_last_note():
+    piece = Piece.from_quarters(
+        [(0, 4, 60)],
+        tempi=((0, 90.0), (480 * 400, 60.0)),
+        time_signatures=((0, 4, 4), (480 * 400, 3, 4)),
+    )
+    upper = to_stream(piece).parts[0]
+    assert len(upper[music21.stream.Measure]) == len(upper[music21.tempo.MetronomeMark]) == 1
+
+
+def test_a_unison_within_a_staff_is_where_it_sounds():
+    rows = [(0, 1, 55, 0), (0, 1, 55, 0), (1, 1, 55, 0), (0, 1, 72, 1)]
+    assert repr(score(Piece.from_quarters(rows, name="unison"))).endswith("1 bars, 4 notes")
+
+
+def test_two_voices_have_stems_up_and_down_and_one_voice_has_neither():
+    two = [(0, 4, 52), (0, 1, 60), (1, 1, 62), (2, 2, 64), (4, 2, 59), (4, 2, 50), (6, 2, 60)]
+    piece = Piece.from_quarters([*two, (6, 1, 48), (7, 1, 50), (0, 8, 84, 1)], name="voices")
+    upper, lower = to_stream(piece).parts
+    stems = {"up": [], "down": []}
+    for note in lower.recurse().notes:
+        stems[note.stemDirection].append(note.pitches[0].midi)
+    assert stems == {"up": [60, 62, 64, 59, 60], "down": [52, 50, 48, 50]}
+    assert {note.stemDirection for note in upper.recurse().notes} == {"unspecified"}
+    assert repr(score(piece)) == "Score of voices: 2 bars, 10 notes"
+
+
+def test_triplets_among_rests_and_sixteenths_are_where_they_sound():
+    times = [(0, 3), (4, 2), (6, 2), (9, 3), (12, 3), (16, 2), (18, 3), (21, 3), (28, 2), (32, 4)]
+    rows = [(onset / 12, length / 12, 60 + i) for i, (onset, length) in enumerate(times)]
+    rows += [(4 + i / 6, 1 / 6, 60 + i) for i in range(12)]  # two brackets for a beat
+    rows += [(7, 1 / 3, 60), (7 + 11 / 24, 1 / 8, 62), (7 + 17 / 24, 1 / 8, 64)]
+    piece = Piece.from_quarters(rows, name="mixed")
+    assert repr(score(piece)) == "Score of mixed: 2 bars, 25 notes"
 
 
 def test_a_piece_without_notes():

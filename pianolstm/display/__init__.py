@@ -13,8 +13,9 @@ with `from pianolstm.display.roll import …`.
 
 from pianolstm.display.player import compare, player
 from pianolstm.display.roll import TRACK_COLOURS, described, piano_roll, roll
-from pianolstm.display.score import score, to_stream, write_musicxml
+from pianolstm.display.score import score, write_musicxml
 from pianolstm.display.sound import audio
+from pianolstm.display.staves import to_stream
 
 __all__ = [
     "TRACK_COLOURS",

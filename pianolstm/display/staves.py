@@ -1,0 +1,267 @@
+"""A piece as a music21 score: staves, and in their bars voices of notes and rests.
+
+What is written is decided in `pianolstm.display.notation`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise, zip_longest
+
+import music21
+import numpy as np
+
+from pianolstm.display.notation import (
+    UNITS,
+    Bar,
+    Chord,
+    bars_of,
+    engraving_grid,
+    lengths,
+    spelled,
+    to_units,
+    voices,
+)
+from pianolstm.hands import MIDDLE_C
+from pianolstm.piece import Piece, key_sharps
+
+MANY_STAVES = 8  # a piece of more tracks is written for two hands
+VIOLA = 41  # its General MIDI program; the only instrument that reads an alto clef
+
+
+def to_stream(piece: Piece) -> music21.stream.Score:
+    """The piece as a music21 score, ready for engraving, with the bars of `Piece.bar_starts`.
+
+    Two tracks are two staves, the higher one above, and three to eight tracks a named staff each.
+    Any other piece is split at middle C. Tracks are counted as `_tracks` gives them.
+    """
+    stream = music21.stream.Score()
+    stream.insert(0, music21.metadata.Metadata(title=piece.name.replace("_", " ")))
+    notes = engraving_grid(piece.notes, piece.ticks_per_quarter)
+    bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
+    staves = [_staff(piece.key, bars, *part) for part in _parts(notes, piece.track_names)]
+    for tick, bpm in piece.tempi:
+        place = int(to_units(np.array(tick), piece.ticks_per_quarter))
+        for measure, bar in zip(staves[0].getElementsByClass(music21.stream.Measure), bars):
+            if bar.start <= place < bar.stop:
+                mark = music21.tempo.MetronomeMark(number=round(bpm))
+                measure.insert(Fraction(place - bar.start, UNITS), mark)
+    for staff in staves:
+        staff.makeBeams(inPlace=True)
+        for voice in staff.recurse().getElementsByClass(music21.stream.Voice):
+            _break_beams(voice)
+        stream.insert(0, staff)
+    symbol = "bracket" if len(staves) > 2 else "brace"
+    stream.insert(0, music21.layout.StaffGroup(staves, symbol=symbol))
+    return stream
+
+
+def _parts(
+    notes: np.ndarray, names: tuple[str, ...]
+) -> list[tuple[np.ndarray, music21.clef.Clef, str | None]]:
+    """(notes, clef, name) of each staff; two hands have no names."""
+    tracks = _tracks(notes, names)
+    if 2 < len(tracks) <= MANY_STAVES:
+        return [(mine, _clef(mine), names[mine["track"][0]]) for mine in tracks]
+    if len(tracks) == 2:
+        upper, lower = sorted(tracks, key=lambda mine: -mine["pitch"].mean())
+    else:
+        upper, lower = notes[notes["pitch"] >= MIDDLE_C], notes[notes["pitch"] < MIDDLE_C]
+    return [(upper, music21.clef.TrebleClef(), None), (lower, music21.clef.BassClef(), None)]
+
+
+def _tracks(notes: np.ndarray, names: tuple[str, ...]) -> list[np.ndarray]:
+    """The notes of each player.
+
+    The reader makes a track of every program. Tracks of different programs that never sound
+    together, with names that differ by a number at most, are one player who changes programs.
+    """
+    tracks: list[np.ndarray] = []
+    for number in np.unique(notes["track"]):
+        mine = notes[notes["track"] == number]
+        for i, other in enumerate(tracks):
+            name, other_name = names[number], names[other["track"][0]]
+            if (
+                name.rstrip("0123456789") == other_name.rstrip("0123456789")
+                and mine["program"][0] not in other["program"]
+                and not (_sounding(mine) & _sounding(other))
+            ):
+                tracks[i] = np.concatenate([other, mine])
+                break
+        else:
+            tracks.append(mine)
+    return tracks
+
+
+def _sounding(notes: np.ndarray) -> set[int]:
+    """The units in which any of the notes sounds."""
+    spans = {(onset, onset + length) for onset, length, *_ in notes.tolist()}
+    return {unit for start, stop in spans for unit in range(start, stop)}
+
+
+def _clef(notes: np.ndarray) -> music21.clef.Clef:
+    if notes["program"][0] == VIOLA:
+        return music21.clef.AltoClef()
+    if np.median(notes["pitch"]) < MIDDLE_C:
+        return music21.clef.BassClef()
+    return music21.clef.TrebleClef()
+
+
+def _staff(
+    key: str | None, bars: list[Bar], notes: np.ndarray, clef: music21.clef.Clef, name: str | None
+) -> music21.stream.Part:
+    """One staff, bar by bar.
+
+    A staff that needs two voices in half of its bars has two voices wherever it can.
+    """
+    staff = music21.stream.Part() if name else music21.stream.PartStaff()
+    staff.partName = name
+    sharps, minor = key_sharps(key) if key else (0, False)
+    found = voices(notes)
+    second = [chord.onset for voice in found[1:] for chord in voice]
+    needed = [bar for bar in bars if any(bar.start <= onset < bar.stop for onset in second)]
+    if 2 * len(needed) >= len(bars):
+        found = voices(notes, apart=True)
+    signature = music21.key.KeySignature(sharps)
+    metre = None
+    for number, bar in enumerate(bars, start=1):
+        measure = _measure(bar, found, sharps + minor)
+        measure.number = number
+        if number == 1:
+            measure.insert(0, clef)
+            measure.insert(0, signature)
+        if bar.metre != metre:
+            metre = bar.metre
+            measure.insert(0, music21.meter.TimeSignature(metre))
+        staff.insert(Fraction(bar.start, UNITS), measure)
+    measure.rightBarline = "final"
+    _show_accidentals(staff, {pitch.step: int(pitch.alter) for pitch in signature.alteredPitches})
+    return staff
+
+
+def _measure(bar: Bar, found: list[list[Chord]], centre: int) -> music21.stream.Measure:
+    """One bar. Of several voices the highest has its stems up, and the others down."""
+    measure = music21.stream.Measure()
+    inside = [[c for c in voice if c.onset < bar.stop and c.end > bar.start] for voice in found]
+    inside = [voice for voice in inside if voice] or [[]]
+    inside.sort(key=lambda voice: -sum(c.pitches[-1] for c in voice) / max(1, len(voice)))
+    everything = [chord for voice in inside for chord in voice]
+    for number, chords in enumerate(inside, start=1):
+        # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
+        voice = music21.stream.Voice(id=str(number))
+        begin = bar.start
+        for chord in chords:
+            voice.append(_rests(begin, chord.onset, bar, everything, hidden=number > 1))
+            voice.append(_tied(chord, bar, centre))
+            begin = chord.end
+        voice.append(_rests(begin, bar.stop, bar, everything, hidden=number > 1))
+        _bracket_triplets(voice)
+        if len(inside) > 1:
+            for element in voice.notes:
+                element.stemDirection = "up" if number == 1 else "down"
+        measure.insert(0, voice)
+    return measure
+
+
+def _rests(
+    begin: int, end: int, bar: Bar, everything: list[Chord], hidden: bool
+) -> list[music21.note.Rest]:
+    """Rests of a voice, printed only where the staff is silent."""
+    whole = music21.meter.TimeSignature(bar.metre).barDuration.quarterLength
+    if end - begin == whole * UNITS:
+        return [music21.note.Rest(quarterLength=whole, fullMeasure=True)]
+    rests = []
+    inside = {t for c in everything for t in (c.onset, c.end) if begin < t < end}
+    for start, stop in pairwise(sorted({begin, *inside, max(begin, end)})):
+        sounding = any(c.onset <= start < c.end for c in everything)
+        for length in lengths(start - bar.start, stop - bar.start, rest=True):
+            rest = music21.note.Rest(quarterLength=Fraction(length, UNITS), fullMeasure=False)
+            rest.style.hideObjectOnPrint = hidden or sounding
+            rests.append(rest)
+    return rests
+
+
+def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.chord.Chord]:
+    """The part of a chord that lies in a bar: one that can be written, or several that are tied."""
+    begin = max(chord.onset, bar.start)
+    elements = []
+    for length in lengths(begin - bar.start, min(chord.end, bar.stop) - bar.start):
+        pitches = []
+        for step, alter, octave in [spelled(pitch, centre) for pitch in chord.pitches]:
+            accidental = music21.pitch.Accidental(alter)
+            pitches.append(music21.pitch.Pitch(step=step, accidental=accidental, octave=octave))
+        element = music21.chord.Chord(pitches, quarterLength=Fraction(length, UNITS))
+        ties = {(0, 0): None, (0, 1): "start", (1, 1): "continue", (1, 0): "stop"}
+        tie = ties[begin > chord.onset, begin + length < chord.end]
+        element.tie = music21.tie.Tie(tie) if tie else None
+        elements.append(element)
+        begin += length
+    return elements
+
+
+def _bracket_triplets(voice: music21.stream.Voice) -> None:
+    """Mark where brackets of triplets begin and end: as soon as plain values can go on.
+
+    verovio plays a triplet outside a bracket at the wrong time.
+    """
+    opens = True
+    elements = list(voice.notesAndRests)
+    for element, following in zip_longest(elements, elements[1:]):
+        end = round((element.offset + element.quarterLength) * UNITS)
+        closes = end % 3 == 0 or not following or not following.duration.tuplets
+        if element.duration.tuplets:
+            types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
+            element.duration.tuplets[0].type = types[opens, closes]
+        opens = closes or not element.duration.tuplets
+
+
+def _break_beams(voice: music21.stream.Voice) -> None:
+    """Break beams that cross the end of a bracket, which verovio plays wrongly.
+
+    Equal notes that fill a bracket get a beam of their own, all others flags.
+    """
+    elements = list(voice.notesAndRests)
+    tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
+    beams = [None if e.isRest or not e.beams else e.beams.getTypes()[0] for e in elements]
+    brackets = _spans(tuplets)
+    for first, last in _spans(beams):
+        if any(a <= first <= b < last or first < a <= last < b for a, b in brackets):
+            for element in elements[first : last + 1]:
+                if not element.isRest:
+                    element.beams = music21.beam.Beams()
+            for a, b in brackets:
+                inside = elements[a : b + 1]
+                same = len({(e.isRest, e.duration.type) for e in inside}) == 1
+                if first <= a < b <= last and same:
+                    edges = ["start", *["continue"] * (b - a - 1), "stop"]
+                    for element, edge in zip(inside, edges):
+                        element.beams.fill(element.duration.type, edge)
+
+
+def _spans(edges: list[str | None]) -> list[tuple[int, int]]:
+    """Places of every "start" and its "stop"."""
+    starts = [i for i, edge in enumerate(edges) if edge in ("start", "startStop")]
+    stops = [i for i, edge in enumerate(edges) if edge in ("stop", "startStop")]
+    return list(zip(starts, stops))
+
+
+def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> None:
+    """Print an accidental where a note differs from what holds in its bar, or held in the last.
+
+    In the order of time: music21 would go through one voice after the other.
+    """
+    before: dict[tuple, int] = {}
+    for measure in staff.getElementsByClass(music21.stream.Measure):
+        held: dict[tuple, int] = {}
+        notes = [note for voice in measure.voices for note in voice.notes]
+        for note in sorted(notes, key=lambda note: note.offset):
+            for pitch in note.pitches:
+                place, alter = (pitch.step, pitch.octave), int(pitch.alter)
+                holds = held.get(place, signature.get(pitch.step, 0))
+                reminder = place not in held and before.get(place, alter) != alter
+                pitch.accidental = music21.pitch.Accidental(alter)
+                again = note.tie and note.tie.type != "start"
+                pitch.accidental.displayStatus = not again and (alter != holds or reminder)
+                if not again:
+                    held[place] = alter
+        before = held
