@@ -35,6 +35,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "networks.note",
     "networks.others",
     "networks",
+    "memory",
     "checkpoint",
     "generation",
     "evaluation.statistics",

@@ -18,6 +18,7 @@ from pianolstm.dataset import windows
 from pianolstm.encodings import BOS, Encoding
 from pianolstm.evaluation.baselines import Bigram
 from pianolstm.evaluation.comparison import Interval, bootstrap, ratio
+from pianolstm.memory import Memory
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import UNK_ID, Vocabulary
 
@@ -43,6 +44,7 @@ def nll(
     window: int = 100,
     before: np.ndarray | None = None,
     every: int = 1,
+    memory: Memory | None = None,
 ) -> Likelihood:
     """Held-out negative log-likelihood of pieces, each ids of shape (T,).
 
@@ -50,8 +52,13 @@ def nll(
     it. One that reads windows, as the article's does, is measured as it was trained: on windows
     over all pieces one after another. `before` (ids, by default the end of the pieces) fills the
     first window, so that every token has a full window of past. This is slow: with `every` n only
-    every n-th token is measured. Raises ValueError if no piece has two tokens.
+    every n-th token is measured.
+
+    With a `memory`, each piece's own past is mixed into what the network predicts. Raises
+    ValueError if no piece has two tokens, and for a memory of every n-th token.
     """
+    if memory is not None and every != 1:
+        raise ValueError(f"a memory reads every token, not every {every}th")
     if not any(len(piece) > 1 for piece in pieces):
         raise ValueError("no piece of two tokens or more: there is nothing to predict")
     was_training = model.training
@@ -64,7 +71,7 @@ def nll(
         else:
             losses = _stream_losses(model, pieces)
     model.train(was_training)
-    return Likelihood(losses)
+    return Likelihood(losses if memory is None else memory.losses(pieces, losses))
 
 
 def _window_losses(
