@@ -7,39 +7,40 @@ network's are mixed, with weights that depend only on the length of the longest 
 
 This is the match model of data compression (Mahoney 2005, "Adaptive Weighing of Context Models for
 Lossless Data Compression") and the short-term model of music cognition (Conklin and Witten 1995,
-"Multiple Viewpoint Systems for Music Prediction"). The continuous cache (Grave, Joulin and Usunier
-2017) compares states of the network where this compares tokens.
+"Multiple Viewpoint Systems for Music Prediction").
 
-Knows ids only. Shapes: T tokens of a piece, V vocabulary, N tokens of several pieces, K voices,
-which are what is mixed: the memory, the network and perhaps n-grams of the training pieces.
+Knows ids only. Shapes: T tokens of a piece, N tokens of several pieces, V vocabulary, R ranges of
+match lengths, K voices: what network and memory say together, and perhaps n-grams.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-EDGES = (1, 2, 4, 6, 9, 13, 19, 27, 39, 56, 80, 120, 180)  # shortest match of each row of weights
-SHARES = (
-    0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98,
-)  # the memory's weights, where none are fitted: row 0 is for no match  # fmt: skip
+EDGES = (
+    1,
+    2,
+    4,
+    6,
+    9,
+    13,
+    19,
+    27,
+    39,
+    56,
+    80,
+    120,
+    180,
+)  # shortest match of ranges 1, 2, …
+SHARES = (  # of the memory, by range of match lengths; range 0 is for no match
+    0, 0.005, 0.01, 0.03, 0.06, 0.12, 0.3, 0.5, 0.65, 0.8, 0.88, 0.93, 0.96, 0.98,
+)  # fmt: skip
 SHARPNESS = 4  # how much more the longer of two matches counts
-PRIOR = 10  # tokens that `SHARES` count for where weights are fitted
-ROUNDS = 50  # of EM
-
-
-class NGrams(Protocol):
-    """A model that counted the training pieces, such as `KneserNey`."""
-
-    def losses(self, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Nats of every token but the first, one array (T − 1,) a piece."""
-
-    def probabilities(self, past: Sequence[int]) -> np.ndarray:
-        """The distribution (V,) of what follows."""
+FLOOR = 1e-30  # least probability that a logarithm is taken of
+OVERLAP = 2  # a match counts for no more tokens than this times its distance
 
 
 class Past:
@@ -61,90 +62,55 @@ class Past:
         """The distribution (V,) of the next token, and the length of the longest match.
 
         Every earlier token votes for itself, with its match's length to the power of `SHARPNESS`.
-        Without any match, of length 0, all probabilities are 0: the memory has nothing to say.
+        A match that is near overlaps itself: a held chord agrees with itself for as long as it is
+        held. So a match counts for at most `OVERLAP` times its distance, and a piece that is
+        written does not get stuck. Without any match all probabilities are 0.
         """
         places = np.flatnonzero(self.lengths)
         if not len(places):
             return np.zeros(vocabulary_size), 0
-        length = self.lengths.max()
-        votes = (self.lengths[places] / length) ** SHARPNESS
+        distances = len(self.tokens) - places
+        lengths = np.minimum(self.lengths[places], OVERLAP * distances)
+        votes = (lengths / lengths.max()) ** SHARPNESS
         p = np.bincount(self.tokens[places], votes, vocabulary_size)
-        return p / p.sum(), int(length)
+        return p / p.sum(), int(lengths.max())
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How a network and the past of a piece are mixed; the same for all pieces."""
+    """How a network, the past of a piece and perhaps n-grams are mixed; the same for all pieces.
 
-    weights: np.ndarray  # (rows, K), a row for each range of match lengths, which sums to one
-    ngrams: NGrams | None = None  # the third voice
+    Network and memory are averaged. The result and the n-grams' distribution are multiplied, each
+    to a power, as opinions are that only agree on what both think possible (Hinton 2002, "Training
+    Products of Experts by Minimizing Contrastive Divergence").
+    """
+
+    shares: np.ndarray = field(default_factory=lambda: np.array(SHARES))  # (R,) of the memory
+    exponents: np.ndarray = field(default_factory=lambda: np.ones((len(SHARES), 1)))  # (R, K)
+    ngrams: Callable[[Sequence[int]], np.ndarray] | None = None  # past → distribution (V,)
 
     def mix(self, p: np.ndarray, past: Past) -> np.ndarray:
         """The network's distribution (V,), mixed with what the past of the piece predicts."""
         remembered, length = past.predict(len(p))
-        voices = [remembered, p]
-        if self.ngrams is not None:
-            voices.append(self.ngrams.probabilities(past.tokens))
-        return self.weights[row_of(length)] @ np.stack(voices)
+        row = range_of(length)
+        average = self.shares[row] * remembered + (1 - self.shares[row]) * p
+        voices = [average] if self.ngrams is None else [average, self.ngrams(past.tokens)]
+        mixed = np.exp(self.exponents[row] @ np.log(np.maximum(voices, FLOOR)))
+        mixed[average == 0] = 0
+        return mixed / mixed.sum()
 
-    def losses(
-        self, pieces: Sequence[np.ndarray], losses: Sequence[np.ndarray]
-    ) -> list[np.ndarray]:
-        """A network's nats of every token but the first → the mixture's, (T − 1,) a piece."""
-        result = []
-        for voices, rows in voices_of(pieces, losses, self.ngrams):
-            result.append(-np.log((self.weights[rows] * voices).sum(axis=1)))
-        return result
+    def losses(self, piece: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Nats (T − 1,) of every token of a piece but the first.
+
+        predictions: the network's distribution before each of them, (T − 1, V).
+        """
+        past, nats = Past(), np.zeros(len(predictions))
+        for t, p in enumerate(predictions):
+            past.add(piece[t])
+            nats[t] = -np.log(self.mix(p, past)[piece[t + 1]])
+        return nats
 
 
-def row_of(length: int) -> int:
-    """The row of weights for a match of that length."""
+def range_of(length: int) -> int:
+    """The range that a match length lies in."""
     return int(np.searchsorted(EDGES, length, side="right"))
-
-
-def voices_of(
-    pieces: Sequence[np.ndarray], losses: Sequence[np.ndarray], ngrams: NGrams | None = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each piece what every voice gave each token (T − 1, K), and its row of weights (T − 1,).
-
-    losses: the network's nats of every token but the first, one array (T − 1,) a piece.
-    """
-    size = 1 + max(int(piece.max(initial=0)) for piece in pieces)
-    others = [losses] if ngrams is None else [losses, ngrams.losses(pieces)]
-    result = []
-    for piece, *nats in zip(pieces, *others, strict=True):
-        past, remembered, rows = Past(), [], []
-        for token, following in itertools.pairwise(piece):
-            past.add(token)
-            p, length = past.predict(size)
-            remembered.append(p[following])
-            rows.append(row_of(length))
-        voices = np.stack([remembered, *np.exp(np.negative(nats, dtype=float))], axis=1)
-        result.append((voices, np.array(rows, dtype=int)))
-    return result
-
-
-def default_weights(voices: int = 2) -> np.ndarray:
-    """Weights (rows, K) for music like the sets we know; the other voices share alike."""
-    shares = np.array(SHARES)[:, None]
-    return np.hstack([shares, *[(1 - shares) / (voices - 1)] * (voices - 1)])
-
-
-def fit_weights(
-    pieces: Sequence[np.ndarray], losses: Sequence[np.ndarray], ngrams: NGrams | None = None
-) -> np.ndarray:
-    """The weights (rows, K) that make held-out pieces likeliest, found by EM.
-
-    Expectation: how likely each voice is to have said each token. Maximisation: a row's weights are
-    the mean of that over its tokens. `PRIOR` tokens of the default weights belong to every row, so
-    that rare match lengths get sensible weights too. `losses` as for `voices_of`.
-    """
-    voices, rows = map(np.concatenate, zip(*voices_of(pieces, losses, ngrams)))  # (N, K), (N,)
-    prior = weights = default_weights(voices.shape[1])
-    for _ in range(ROUNDS):
-        share = weights[rows] * voices
-        share /= share.sum(axis=1, keepdims=True)
-        counts = PRIOR * prior
-        np.add.at(counts, rows, share)
-        weights = counts / counts.sum(axis=1, keepdims=True)
-    return weights

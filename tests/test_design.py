@@ -43,6 +43,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "evaluation.copying",
     "evaluation.baselines",
     "evaluation.likelihood",
+    "evaluation.fitting",
     "evaluation.benchmark",
     "evaluation.judge",
     "evaluation",

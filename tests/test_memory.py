@@ -9,14 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pianolstm.evaluation.baselines import KneserNey
-from pianolstm.evaluation.likelihood import nll
+from pianolstm.evaluation.fitting import fit_memory
+from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.generation import generate, probabilities
-from pianolstm.memory import EDGES, SHARPNESS, Memory, Past, default_weights, fit_weights
+from pianolstm.memory import OVERLAP, SHARES, SHARPNESS, Memory, Past
 
 V = 7  # as the fixture `tiny`
 TOKENS = st.lists(st.integers(1, 3), max_size=40)
 TUNE = np.array([1, 2, 3, 4, 5, 6, 3, 2] * 6)
-MEMORY = Memory(default_weights())
+MEMORY = Memory()
+COUNTED = KneserNey([TUNE], V).probabilities
+THREE = Memory(exponents=np.full((len(SHARES), 2), 0.6), ngrams=COUNTED)
 
 
 def slow_prediction(tokens: list[int]) -> tuple[np.ndarray, int]:
@@ -26,6 +29,7 @@ def slow_prediction(tokens: list[int]) -> tuple[np.ndarray, int]:
         length = 0
         while length < place and tokens[place - 1 - length] == tokens[-1 - length]:
             length += 1
+        length = min(length, OVERLAP * (len(tokens) - place))
         votes[token] += length**SHARPNESS
         longest = max(longest, length)
     return votes / max(votes.sum(), 1), longest
@@ -45,10 +49,9 @@ def test_probabilities_sum_to_one(tokens, seed):
     assert mixed.sum() == pytest.approx(1) and (mixed >= 0).all()
 
 
-def test_probabilities_of_three_voices_sum_to_one():
-    memory = Memory(default_weights(3), KneserNey([TUNE], V))
+def test_probabilities_with_ngrams_sum_to_one():
     for length in range(1, 20):
-        assert memory.mix(np.full(V, 1 / V), Past(TUNE[:length])).sum() == pytest.approx(1)
+        assert THREE.mix(np.full(V, 1 / V), Past(TUNE[:length])).sum() == pytest.approx(1)
 
 
 def test_a_tune_that_comes_back_is_expected():
@@ -75,10 +78,10 @@ def test_pieces_side_by_side_share_nothing(tiny):
         assert generate(tiny[0], [prompt], 60, [seed], memory=MEMORY)[0].tolist() == ids.tolist()
 
 
-@pytest.mark.parametrize("ngrams", [None, KneserNey([TUNE], V)])
-def test_what_is_measured_is_what_is_written(tiny, ngrams, monkeypatch):
+@pytest.mark.parametrize("memory", [MEMORY, THREE], ids=["past", "past and n-grams"])
+def test_what_is_measured_is_what_is_written(tiny, memory, monkeypatch):
     """The distributions that `generate` draws from give each token the probability of `nll`."""
-    memory, drawn_from = Memory(default_weights(2 if ngrams is None else 3), ngrams), []
+    drawn_from = []
 
     def noted(logits, *settings, forbid=()):
         drawn_from.append(probabilities(logits, *settings, forbid=()))
@@ -97,23 +100,24 @@ def test_a_memory_makes_a_repeated_tune_likelier(tiny):
     assert nll(tiny[0], [TUNE], memory=MEMORY).mean < 0.7 * nll(tiny[0], [TUNE]).mean
 
 
-def test_windows_are_measured_with_memory_too(tiny):
+def test_windows_have_no_memory(tiny):
     model = torch.nn.Linear(1, 1)
     model.reads = "windows"
-    model.predict_next = lambda windows: torch.zeros(len(windows), V)
-    (losses,) = nll(model, [TUNE], memory=MEMORY).per_piece
-    assert losses[0] == pytest.approx(np.log(V)) and losses[-1] < np.log(V) / 2
-    with pytest.raises(ValueError, match="not every 3th"):
-        nll(model, [TUNE], every=3, memory=MEMORY)
+    with pytest.raises(ValueError, match="reads windows"):
+        nll(model, [TUNE], memory=MEMORY)
 
 
-def test_fitted_weights_are_better_than_the_default_ones(tiny):
-    losses = nll(tiny[0], [TUNE]).per_piece
-    weights = fit_weights([TUNE], losses)
-    assert weights.shape == (len(EDGES) + 1, 2) and weights.sum(axis=1) == pytest.approx(1)
-    assert weights[0].tolist() == [0, 1]  # without a match the network decides alone
-    fitted = nll(tiny[0], [TUNE], memory=Memory(weights)).mean
-    assert fitted < nll(tiny[0], [TUNE], memory=MEMORY).mean
+@pytest.mark.parametrize("ngrams", [None, COUNTED], ids=["past", "past and n-grams"])
+def test_a_fitted_memory_is_better_than_the_default_one(tiny, ngrams):
+    fitted = fit_memory([TUNE], predictions(tiny[0], [TUNE]), ngrams)
+    assert fitted.shares[0] == 0 and ((fitted.shares >= 0) & (fitted.shares <= 1)).all()
+    assert nll(tiny[0], [TUNE], memory=fitted).mean < nll(tiny[0], [TUNE], memory=MEMORY).mean
+
+
+def test_a_held_chord_is_a_short_match():
+    """A chord of three held for five frames matches over twelve tokens; it counts for fewer."""
+    p, length = Past([1, 2, 3] * 5).predict(V)
+    assert length == 9 and p[1] == 1  # 6, 9, 6 and 3 tokens at distances of 3, 6, 9 and 12
 
 
 def test_a_token_of_a_long_piece_costs_less_than_a_millisecond():
