@@ -59,21 +59,22 @@ class Past:
         self.tokens = np.append(self.tokens, token)
 
     def predict(self, vocabulary_size: int) -> tuple[np.ndarray, int]:
-        """The distribution (V,) of the next token, and the length of the longest match.
+        """The distribution (V,) of the next token, and for how long a match it counts.
 
         Every earlier token votes for itself, with its match's length to the power of `SHARPNESS`.
-        A match that is near overlaps itself: a held chord agrees with itself for as long as it is
-        held. So a match counts for at most `OVERLAP` times its distance, and a piece that is
-        written does not get stuck. Without any match all probabilities are 0.
+        A passage that repeats itself, such as a held chord, matches itself ever longer. So the
+        longest match, the nearest of equal ones, counts for at most `OVERLAP` times its distance;
+        otherwise a piece that is written would not leave the passage again. Without any match the
+        length and all probabilities are 0.
         """
         places = np.flatnonzero(self.lengths)
         if not len(places):
             return np.zeros(vocabulary_size), 0
-        distances = len(self.tokens) - places
-        lengths = np.minimum(self.lengths[places], OVERLAP * distances)
-        votes = (lengths / lengths.max()) ** SHARPNESS
-        p = np.bincount(self.tokens[places], votes, vocabulary_size)
-        return p / p.sum(), int(lengths.max())
+        lengths = self.lengths[places]
+        longest = lengths.max()
+        p = np.bincount(self.tokens[places], (lengths / longest) ** SHARPNESS, vocabulary_size)
+        distance = len(self.tokens) - places[lengths == longest][-1]
+        return p / p.sum(), int(min(longest, OVERLAP * distance))
 
 
 @dataclass(frozen=True)
