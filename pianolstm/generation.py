@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from pianolstm.memory import Memory, Past
 from pianolstm.networks import State
 from pianolstm.vocabulary import UNK_ID
 
@@ -85,25 +86,27 @@ def generate(
     progress: bool | None = False,
     stop: int | None = None,
     counts: Mapping[int, int] | None = None,
+    memory: Memory | None = None,
 ) -> list[np.ndarray]:
     """Continue each prompt by `length` ids, all pieces side by side, the state carried.
 
     prompts: ids, none empty; seeds: one a piece. `greedy` takes the likeliest id every time (the
     article's argmax). At `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that
     number something, such as bars, each with the one that must follow it: the network says *when*
-    one comes, and arithmetic which. `progress` shows a bar; None: only on a terminal. Returns the
-    new ids, one array a piece. Raises ValueError for impossible prompts, seeds or settings.
+    one comes, and arithmetic which. With a `memory`, each piece recalls its own past, prompt and
+    all. `progress` shows a bar; None: only on a terminal. Returns the new ids, one array a piece.
+    Raises ValueError for impossible prompts, seeds or settings.
     """
     _check_prompts(prompts, seeds)
     check_sampling(temperature, top_k, top_p)
     generators = [np.random.default_rng(seed) for seed in seeds]
-    counter = _Counter(counts or {}, prompts)
+    counter, recall = _Counter(counts or {}, prompts), _Recall(memory, prompts)
     pieces, ends = np.zeros((len(prompts), length), dtype=np.int64), np.full(len(prompts), length)
     with torch.inference_mode(), _threads_for(len(prompts)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
-            rows = logits.cpu().numpy()
+            rows = recall.mix(logits.cpu().numpy())
             for b in np.flatnonzero(ends > i):
                 p = None if greedy else probabilities(rows[b], temperature, top_k, top_p)
                 drawn = _likeliest(rows[b]) if greedy else sample_next(p, generators[b])
@@ -111,6 +114,7 @@ def generate(
                 ends[b] = i if pieces[b, i] == stop else length
             if (ends <= i).all():
                 break
+            recall.add(pieces[:, i])
             logits, state = model.step(torch.from_numpy(pieces[:, i]).to(logits.device), state)
     return [ids[:end] for ids, end in zip(pieces, ends)]
 
@@ -139,6 +143,28 @@ class _Counter:
             return drawn
         self.last[b] = self.following.get(self.last[b], drawn)
         return self.last[b]
+
+
+class _Recall:
+    """What the pasts of the pieces predict; without a memory it changes nothing."""
+
+    def __init__(self, memory: Memory | None, prompts: Sequence[Sequence[int]]) -> None:
+        self.memory = memory
+        self.pasts = [Past(prompt) for prompt in prompts] if memory else []
+
+    def mix(self, logits: np.ndarray) -> np.ndarray:
+        """The network's logits (B, V) → those of the mixture."""
+        if self.memory is None:
+            return logits
+        rows = [self.memory.mix(probabilities(row, forbid=()), past)
+                for row, past in zip(logits, self.pasts)]  # fmt: skip
+        with np.errstate(divide="ignore"):  # the logarithm of nought is minus infinity
+            return np.log(np.stack(rows))
+
+    def add(self, ids: np.ndarray) -> None:
+        """One new id a piece, (B,)."""
+        for past, token in zip(self.pasts, ids):
+            past.add(token)
 
 
 @contextmanager

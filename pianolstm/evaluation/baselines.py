@@ -141,6 +141,8 @@ class KneserNey:
         for k, order in enumerate(self._orders, 1):
             share = _lookup(order.grams, order.shares, hashes[k], 0)
             rest = _lookup(order.contexts, order.rests, hashes[k] - hashes[1], 1)
+            if (rest == 1).all():  # no context of this length was seen, and so no longer one
+                break
             p = share + rest * p
         return p
 
@@ -150,9 +152,10 @@ class KneserNey:
 
     def probabilities(self, past: Sequence[int]) -> np.ndarray:
         """The distribution (V,) of what follows the whole past of a piece."""
-        past = list(past)[-self.order :]
-        ends = [self._hashes([*past, token])[:, -1:] for token in range(self.size)]
-        return self._probability(np.concatenate(ends, axis=1))
+        ends = self._hashes([*past[-self.order :], 0])[:, -1:]  # as if token 0 came next
+        change = (self._numbers[: self.size] - self._numbers[0]) * self._factors[0]
+        hashes = np.vstack([np.zeros_like(change), ends[1:] + change])  # (order + 1, V)
+        return self._probability(hashes)
 
 
 def _lookup(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: int) -> np.ndarray:

@@ -6,7 +6,7 @@ other token is, `<unk>` among them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from pianolstm.dataset import windows
 from pianolstm.encodings import BOS, Encoding
 from pianolstm.evaluation.baselines import Bigram
 from pianolstm.evaluation.comparison import Interval, bootstrap, ratio
+from pianolstm.memory import Memory
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import UNK_ID, Vocabulary
 
@@ -43,6 +44,7 @@ def nll(
     window: int = 100,
     before: np.ndarray | None = None,
     every: int = 1,
+    memory: Memory | None = None,
 ) -> Likelihood:
     """Held-out negative log-likelihood of pieces, each ids of shape (T,).
 
@@ -50,10 +52,16 @@ def nll(
     it. One that reads windows, as the article's does, is measured as it was trained: on windows
     over all pieces one after another. `before` (ids, by default the end of the pieces) fills the
     first window, so that every token has a full window of past. This is slow: with `every` n only
-    every n-th token is measured. Raises ValueError if no piece has two tokens.
+    every n-th token is measured.
+
+    With a `memory`, a network that reads streams is mixed with each piece's own past. Raises
+    ValueError if no piece has two tokens, and for a memory beside a network that reads windows.
     """
     if not any(len(piece) > 1 for piece in pieces):
         raise ValueError("no piece of two tokens or more: there is nothing to predict")
+    if memory is not None:
+        predicted = predictions(model, pieces)
+        return Likelihood([memory.losses(piece, p) for piece, p in zip(pieces, predicted)])
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -65,6 +73,23 @@ def nll(
             losses = _stream_losses(model, pieces)
     model.train(was_training)
     return Likelihood(losses)
+
+
+def predictions(model: torch.nn.Module, pieces: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The distribution before each token of a piece but the first, (T − 1, V), one a piece.
+
+    Raises ValueError for a network that reads windows.
+    """
+    if model.reads == "windows":
+        raise ValueError("a network that reads windows has no prediction for a piece's beginning")
+    device = next(model.parameters()).device
+    for piece in pieces:
+        ids = torch.from_numpy(piece[None, :-1].astype(np.int64)).to(device)
+        if not ids.numel():
+            yield np.zeros((0, model.config.vocabulary_size))
+            continue
+        with torch.inference_mode():
+            yield model.eval()(ids)[0][0].double().softmax(dim=1).cpu().numpy()
 
 
 def _window_losses(

@@ -1,0 +1,128 @@
+"""The memory of a piece: what it predicts, what it costs, and that it sees the past only."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pianolstm.evaluation.baselines import KneserNey
+from pianolstm.evaluation.fitting import fit_memory
+from pianolstm.evaluation.likelihood import nll, predictions
+from pianolstm.generation import generate, probabilities
+from pianolstm.memory import OVERLAP, SHARES, SHARPNESS, Memory, Past
+
+V = 7  # as the fixture `tiny`
+TOKENS = st.lists(st.integers(1, 3), max_size=40)
+TUNE = np.array([1, 2, 3, 4, 5, 6, 3, 2] * 6)
+MEMORY = Memory()
+COUNTED = KneserNey([TUNE], V).probabilities
+THREE = Memory(exponents=np.full((len(SHARES), 2), 0.6), ngrams=COUNTED)
+
+
+def slow_prediction(tokens: list[int]) -> tuple[np.ndarray, int]:
+    """As `Past.predict`, straight from its description."""
+    votes, longest, distance = np.zeros(V), 0, 0
+    for place, token in enumerate(tokens):
+        length = 0
+        while length < place and tokens[place - 1 - length] == tokens[-1 - length]:
+            length += 1
+        votes[token] += length**SHARPNESS
+        if length >= longest:
+            longest, distance = length, len(tokens) - place
+    return votes / max(votes.sum(), 1), min(longest, OVERLAP * distance)
+
+
+@given(TOKENS)
+def test_the_past_predicts_as_a_slow_search_does(tokens):
+    p, length = Past(tokens).predict(V)
+    expected, longest = slow_prediction(tokens)
+    assert length == longest and p == pytest.approx(expected)
+
+
+@given(TOKENS, st.integers(0, 9))
+def test_probabilities_sum_to_one(tokens, seed):
+    p = np.random.default_rng(seed).dirichlet(np.ones(V))
+    mixed = MEMORY.mix(p, Past(tokens))
+    assert mixed.sum() == pytest.approx(1) and (mixed >= 0).all()
+
+
+def test_probabilities_with_ngrams_sum_to_one():
+    for length in range(1, 20):
+        assert THREE.mix(np.full(V, 1 / V), Past(TUNE[:length])).sum() == pytest.approx(1)
+
+
+def test_a_tune_that_comes_back_is_expected():
+    p, length = Past([1, 2, 3, 4, 5, 1, 2, 3]).predict(V)
+    assert length == 3 and p[4] == 1
+    assert Past([1, 2, 3]).predict(V) == (pytest.approx(np.zeros(V)), 0)
+
+
+def test_the_future_changes_nothing(tiny):
+    changed = TUNE.copy()
+    changed[30:] = changed[30:][::-1]
+    a, b = nll(tiny[0], [TUNE, changed], memory=MEMORY).per_piece
+    assert a[:29] == pytest.approx(b[:29], abs=1e-6) and not np.allclose(a[29:], b[29:])
+
+
+def test_pieces_side_by_side_share_nothing(tiny):
+    pieces = [TUNE, TUNE[4:30], TUNE[:2], TUNE[:1]]
+    together = nll(tiny[0], pieces, memory=MEMORY).per_piece
+    for piece, losses in zip(pieces[:3], together):
+        assert losses == pytest.approx(nll(tiny[0], [piece], memory=MEMORY).per_piece[0], abs=1e-6)
+    prompts, seeds = [[1], [2, 3, 4], [5]], [1, 2, 3]
+    written = generate(tiny[0], prompts, 60, seeds, memory=MEMORY)
+    for prompt, seed, ids in zip(prompts, seeds, written):
+        assert generate(tiny[0], [prompt], 60, [seed], memory=MEMORY)[0].tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("memory", [MEMORY, THREE], ids=["past", "past and n-grams"])
+def test_what_is_measured_is_what_is_written(tiny, memory, monkeypatch):
+    """The distributions that `generate` draws from give each token the probability of `nll`."""
+    drawn_from = []
+
+    def noted(logits, *settings, forbid=()):
+        drawn_from.append(probabilities(logits, *settings, forbid=()))
+        return drawn_from[-1]
+
+    model, start = tiny[0], 3
+    monkeypatch.setattr("pianolstm.generation.probabilities", noted)
+    (written,) = generate(model, [TUNE[:start]], 40, memory=memory)
+    piece = np.concatenate([TUNE[:start], written])
+    (losses,) = nll(model, [piece], memory=memory).per_piece
+    expected = [-np.log(p[token]) for p, token in zip(drawn_from[1::2], written)]
+    assert losses[start - 1 :] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_memory_makes_a_repeated_tune_likelier(tiny):
+    assert nll(tiny[0], [TUNE], memory=MEMORY).mean < 0.7 * nll(tiny[0], [TUNE]).mean
+
+
+def test_windows_have_no_memory(tiny):
+    model = torch.nn.Linear(1, 1)
+    model.reads = "windows"
+    with pytest.raises(ValueError, match="reads windows"):
+        nll(model, [TUNE], memory=MEMORY)
+
+
+@pytest.mark.parametrize("ngrams", [None, COUNTED], ids=["past", "past and n-grams"])
+def test_a_fitted_memory_is_better_than_the_default_one(tiny, ngrams):
+    fitted = fit_memory([TUNE], predictions(tiny[0], [TUNE]), ngrams)
+    assert fitted.shares[0] == 0 and ((fitted.shares >= 0) & (fitted.shares <= 1)).all()
+    assert nll(tiny[0], [TUNE], memory=fitted).mean < nll(tiny[0], [TUNE], memory=MEMORY).mean
+
+
+def test_a_held_chord_counts_as_a_short_match():
+    assert Past([1, 2, 3] * 5).predict(V)[1] == 3 * OVERLAP  # it matches over twelve tokens
+    assert Past([1, 2, 3, 4, 5, 6] * 2).predict(V)[1] == 6
+
+
+def test_a_token_of_a_long_piece_costs_less_than_a_millisecond():
+    past, tokens = Past(), np.random.default_rng(0).integers(1, V, 10_000)
+    begin = time.process_time()
+    for token in tokens:
+        past.add(token)
+        past.predict(V)
+    assert time.process_time() - begin < 10
