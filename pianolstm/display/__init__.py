@@ -2,7 +2,8 @@
 
     roll     notes as boxes, time to the right and pitch upwards: `roll`, `piano_roll`; any figure
              with a text alternative: `described`
-    score    notes on staves: `score`, `to_stream`, `write_musicxml`
+    score    notes on staves: `score`, `write_musicxml`; `to_stream` is in `staves`, and `notation`
+             decides on bars, voices, note values and spelling
     sound    an MP3: `audio`
     player   a piano roll that plays: `player`; several, one above the other: `compare`
 

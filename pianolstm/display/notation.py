@@ -24,7 +24,9 @@ def fits(ticks: np.ndarray, ticks_per_quarter: int) -> np.ndarray:
     return (ticks * 16 % ticks_per_quarter == 0) | (ticks * 24 % ticks_per_quarter == 0)
 
 
-def to_units(ticks: np.ndarray, ticks_per_quarter: int, exact: np.ndarray | None = None):
+def to_units(
+    ticks: np.ndarray, ticks_per_quarter: int, exact: np.ndarray | None = None
+) -> np.ndarray:
     """Times in units. Those that notation cannot express (not `exact`) move to 1/8 quarters."""
     exact = fits(ticks, ticks_per_quarter) if exact is None else exact
     eighths = np.round(ticks * 8 / ticks_per_quarter).astype(np.int64)

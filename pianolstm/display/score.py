@@ -64,7 +64,7 @@ def misplaced_notes(piece: Piece, toolkit: verovio.toolkit) -> int:
     """How many notes of the piece are not engraved at their onset.
 
     Looks for each note in verovio's own MIDI of the engraving, and allows for one of its ticks (120
-    a quarter). 0 for pieces on a grid of notation; a performance is engraved at the nearest beat.
+    a quarter). 0 if all are plain notes or triplets: `engraving_grid` moves the others.
     """
     midi = symusic.Score.from_midi(base64.b64decode(toolkit.renderToMIDI()))
     engraved = defaultdict(list)  # pitch → its onsets

@@ -5,6 +5,7 @@ What is written is decided in `pianolstm.display.notation`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from fractions import Fraction
 from itertools import pairwise, zip_longest
 
@@ -39,7 +40,8 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     stream.insert(0, music21.metadata.Metadata(title=piece.name.replace("_", " ")))
     notes = engraving_grid(piece.notes, piece.ticks_per_quarter)
     bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
-    staves = [_staff(piece.key, bars, *part) for part in _parts(notes, piece.track_names)]
+    names = defaultdict(str, enumerate(piece.track_names))
+    staves = [_staff(piece.key, bars, *part) for part in _parts(notes, names)]
     for tick, bpm in piece.tempi:
         place = int(to_units(np.array(tick), piece.ticks_per_quarter))
         for measure, bar in zip(staves[0].getElementsByClass(music21.stream.Measure), bars):
@@ -57,7 +59,7 @@ def to_stream(piece: Piece) -> music21.stream.Score:
 
 
 def _parts(
-    notes: np.ndarray, names: tuple[str, ...]
+    notes: np.ndarray, names: dict[int, str]
 ) -> list[tuple[np.ndarray, music21.clef.Clef, str | None]]:
     """(notes, clef, name) of each staff; two hands have no names."""
     tracks = _tracks(notes, names)
@@ -70,11 +72,11 @@ def _parts(
     return [(upper, music21.clef.TrebleClef(), None), (lower, music21.clef.BassClef(), None)]
 
 
-def _tracks(notes: np.ndarray, names: tuple[str, ...]) -> list[np.ndarray]:
-    """The notes of each player.
+def _tracks(notes: np.ndarray, names: dict[int, str]) -> list[np.ndarray]:
+    """The notes of each part.
 
-    The reader makes a track of every program. Tracks of different programs that never sound
-    together, with names that differ by a number at most, are one player who changes programs.
+    `read_midi` makes a track of every program. Tracks of different programs that never sound
+    together, and whose names differ by a number at most, are one part that changes its program.
     """
     tracks: list[np.ndarray] = []
     for number in np.unique(notes["track"]):
@@ -167,7 +169,7 @@ def _rests(
     begin: int, end: int, bar: Bar, everything: list[Chord], hidden: bool
 ) -> list[music21.note.Rest]:
     """Rests of a voice, printed only where the staff is silent."""
-    whole = music21.meter.TimeSignature(bar.metre).barDuration.quarterLength
+    whole = 4 * Fraction(bar.metre)
     if end - begin == whole * UNITS:
         return [music21.note.Rest(quarterLength=whole, fullMeasure=True)]
     rests = []
