@@ -7,8 +7,13 @@ Reading, the same rules for every file of format 0 or 1:
   first).
 * A note-on with velocity 0 is a note-off. A note-off ends the oldest open note of its pitch,
   channel and track: first in, first out. One that finds no open note is ignored.
+* Where a pitch of a channel ends with fewer note-offs than note-ons, this holds up to the last
+  moment at which none of its notes was held. From there on, a note ends when its key is struck
+  again: "struck again without a note-off". A note-off at that very tick is that note's own.
 * A note that nothing ends lasts until its track ends, four quarters at most: "without a note-off".
 * A data byte above 127 counts as 127: "clipped to 127".
+* Tempi, time and key signatures that cannot be meant are ignored: "impossible tempo ignored".
+* Without a tempo event the tempo is 120 quarters a minute, as MIDI 1.0 says.
 * What stands behind the end-of-track event of a track is not music.
 * Percussion (channel 10 of General MIDI) and notes of length zero are left out.
 
@@ -33,7 +38,7 @@ from pianolstm.midi_bytes import (
     read_bytes,
     split_tracks,
 )
-from pianolstm.piece import DEFAULT_TEMPO, Piece, key_name, key_sharps, listed
+from pianolstm.piece import MIDI_TEMPO, Piece, key_name, key_sharps, listed
 
 LONGEST = 100_000  # quarters; 18 hours at a walking pace
 
@@ -111,7 +116,7 @@ def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = Fa
             track_names=tuple([names[t] or f"Track {i}" for i, t in enumerate(present, 1)]),
             name=path.stem,
             dropped=dict(dropped),
-            repaired=dict(repaired),
+            repaired=dict(+repaired),
             note_ons=note_ons,
         )
     except ValueError as error:  # symusic's 32 bits overflow
@@ -153,12 +158,15 @@ def _signatures(score: symusic.core.ScoreTick, repaired: Counter[str]) -> dict:
     tempi = [(tick, round(bpm, 3)) for tick, bpm in all_tempi if 0 < bpm < np.inf]
     metres = [metre for metre in all_metres if metre[1] > 0 and 0 < metre[2] <= 64]
     keys = [key_name(k.key, bool(k.tonality)) for k in score.key_signatures if -7 <= k.key <= 7]
-    if len(tempi) < len(all_tempi):
-        repaired["impossible tempo ignored"] = len(all_tempi) - len(tempi)
-    if len(metres) < len(all_metres):
-        repaired["impossible time signature ignored"] = len(all_metres) - len(metres)
+    for what, number in (
+        ("tempo", len(all_tempi) - len(tempi)),
+        ("time signature", len(all_metres) - len(metres)),
+        ("key signature", len(score.key_signatures) - len(keys)),
+    ):
+        if number:
+            repaired[f"impossible {what} ignored"] += number
     return {
-        "tempi": tuple(tempi) or ((0, DEFAULT_TEMPO),),
+        "tempi": tuple(tempi) or ((0, MIDI_TEMPO),),
         "time_signatures": tuple(metres) or ((0, 4, 4),),
         "key": keys[0] if keys else None,
     }
