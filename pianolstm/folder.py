@@ -11,7 +11,7 @@ from pianolstm.midi import MidiParseError, NoNotesError, read_midi
 from pianolstm.parallel import CrashError, map_files
 from pianolstm.piece import Piece, listed
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")  # karaoke; in a RIFF wrapper
 PERFORMANCES = {  # what to do with pieces without a beat → the words for it
     "keep": "left as played",
     "drop": "left out",
