@@ -38,7 +38,7 @@ from pianolstm.midi_bytes import (
     read_bytes,
     split_tracks,
 )
-from pianolstm.piece import MIDI_TEMPO, Piece, key_name, key_sharps, listed
+from pianolstm.piece import MIDI_TEMPO, Piece, key_name, key_sharps, listed, printable
 
 LONGEST = 100_000  # quarters; 18 hours at a walking pace
 
@@ -114,7 +114,7 @@ def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = Fa
             ticks_per_quarter,
             **_signatures(score, repaired),
             track_names=tuple([names[t] or f"Track {i}" for i, t in enumerate(present, 1)]),
-            name=path.stem,
+            name=printable(path.stem),
             dropped=dict(dropped),
             repaired=dict(+repaired),
             note_ons=note_ons,

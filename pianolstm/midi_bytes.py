@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,10 @@ import numpy as np
 import symusic
 
 from pianolstm.midi_events import MISSHAPEN, repair
-from pianolstm.piece import NOTE_DTYPE
+from pianolstm.piece import NOTE_DTYPE, printable
 
+# O_NONBLOCK: a named pipe is refused at once, not waited for
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 LARGEST = 32 * 2**20  # bytes; a long orchestral work has about one hundredth of it
 HANGING = 4  # quarters that a note without a note-off lasts at most
 NO_OFF, CLIPPED = "without a note-off", "clipped to 127"
@@ -43,27 +46,36 @@ class MidiParseError(ValueError):
         self.path, self.found, self.advice = path, found, advice
 
     def __str__(self) -> str:
-        return f"{self.path.name}: {self.found}. {self.advice}"
+        return f"{printable(self.path.name)}: {self.found}. {self.advice}"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises MidiParseError where it cannot be read, is empty or far too large."""
+    """The whole file, without a RIFF wrapper around it (.rmi).
+
+    Raises MidiParseError where it cannot be read, is no file, is empty or far too large.
+    """
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of open()
+        file = os.open(path, OPEN_FLAGS)  # half the time of open()
         try:
-            size = os.fstat(file).st_size
-            data = os.read(file, size) if size <= LARGEST else b""
+            status = os.fstat(file)
+            is_file, size = stat.S_ISREG(status.st_mode), status.st_size
+            data = os.read(file, size) if is_file and size <= LARGEST else b""
         finally:
             os.close(file)
     except OSError as error:
         reason = error.strerror or str(error)
         raise MidiParseError(path, f"cannot be opened ({reason})", "Check the path") from error
+    if not is_file:
+        raise MidiParseError(path, "a folder or a device, not a file", "Check the path")
     if size > LARGEST:
         raise MidiParseError(
             path, f"{size:,} bytes, more than any piece of music has", "Check what it holds"
         )
     if not data:
         raise MidiParseError(path, "the file is empty (0 bytes)", "Get another copy of the file")
+    if data[:4] == b"RIFF" and data[8:12] == b"RMID":
+        start = data.find(b"data", 12) + 8  # behind the name of the chunk and its length
+        return data[start : start + int.from_bytes(data[start - 4 : start], "little")]
     return data
 
 

@@ -6,6 +6,7 @@ Pitch is a MIDI number, 0 to 127, with 60 = C4 (middle C).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,11 @@ def key_sharps(key: str) -> tuple[int, bool]:
     """The inverse of `key_name`: ("E minor") → (1, True)."""
     tonic, mode = key.split()
     return (MINOR if mode == "minor" else MAJOR).index(tonic) - 7, mode == "minor"
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be printed: a byte that is not UTF-8 is written as "\\xe9"."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def listed(counts: Mapping[str, int]) -> str:
