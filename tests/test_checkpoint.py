@@ -44,8 +44,18 @@ def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
         ("network", {"name": "note", "layers": 3, "hidden": [16]}),
         ("network", []),
         ("network", {"name": "note", "vocabulary_size": 7, "hidden": [17]}),
+        ("network", {"name": "note", "vocabulary_size": 7, "hidden": []}),
+        ("network", {"name": "note", "vocabulary_size": 9, "hidden": [16]}),
+        ("network", {"name": "note", "vocabulary_size": 7, "hidden": [16], "grammar": "no"}),
+        ("vocabulary", "C4"),
+        ("vocabulary", ["C4", 4]),
         ("train", {"speed": 1}),
+        ("train", {"epochs": "many"}),
+        ("train", {"seconds": [1]}),
         ("history", 3),
+        ("history", {}),
+        ("history", [[]]),
+        ("command", None),
     ],
 )
 def test_a_header_of_the_wrong_shape_names_the_part(tmp_path, tiny, part, value):
