@@ -41,6 +41,7 @@ from pianolstm.midi_bytes import (
 from pianolstm.piece import MIDI_TEMPO, Piece, key_name, key_sharps, listed, printable
 
 LONGEST = 100_000  # quarters; 18 hours at a walking pace
+SLOWEST, FASTEST = 60e6 / (2**24 - 1), 60e6  # quarters a minute that a tempo event can hold
 
 
 class NoNotesError(MidiParseError):
@@ -176,9 +177,13 @@ def _signatures(score: symusic.core.ScoreTick, repaired: Counter[str]) -> dict:
 
 
 def to_symusic(piece: Piece) -> symusic.Score:
-    """The piece as a symusic score: one track for each of ours, same ticks."""
+    """The piece as a symusic score: one track for each of ours, same ticks.
+
+    A tempo that no MIDI file can hold becomes the nearest that it can.
+    """
     score = symusic.Score(piece.ticks_per_quarter)
-    score.tempos.extend([symusic.Tempo(tick, qpm=bpm) for tick, bpm in piece.tempi])
+    for tick, bpm in piece.tempi:
+        score.tempos.append(symusic.Tempo(tick, qpm=min(max(bpm, SLOWEST), FASTEST)))
     score.time_signatures.extend([symusic.TimeSignature(*s) for s in piece.time_signatures])
     if piece.key:
         sharps, minor = key_sharps(piece.key)
@@ -195,6 +200,9 @@ def to_symusic(piece: Piece) -> symusic.Score:
 
 def write_midi(piece: Piece, path: str | Path) -> Path:
     """Write a MIDI file that `read_midi` reads back to an equal `Piece`.
+
+    Each track has a channel of its own (of 15, without that of percussion), so that two hands may
+    hold and strike one key. A tempo beyond 3.576 or 60 million becomes the nearest that fits.
 
     Exact as long as every track has one program (that of its first note is written for all), and
     no two notes of one pitch overlap on a track: a MIDI file cannot say which of them a note-off

@@ -2,8 +2,10 @@
 
 import contextlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import reference
@@ -439,6 +441,28 @@ def test_write_then_read_is_the_identity(tmp_path_factory, rows, programs, tpq):
                   key="D minor", time_signatures=((0, 3, 4),), track_names=names)  # fmt: skip
     path = write_midi(piece, tmp_path_factory.getbasetemp() / "written.mid")
     assert read(path) == piece
+
+
+@pytest.mark.parametrize(
+    ("tempo", "written"), [(3.576, 3.576), (1.0, 3.576), (3.7, 3.7), (60e6, 60e6), (1e9, 60e6)]
+)
+def test_a_tempo_is_written_or_the_nearest_that_a_file_can_hold(tmp_path, scale, tempo, written):
+    path = write_midi(replace(scale, tempi=((0, tempo),)), tmp_path / "x.mid")
+    assert read(path).tempi == ((0, pytest.approx(written, abs=1e-3)),)
+
+
+def test_two_hands_on_one_key_are_written_on_channels_of_their_own(tmp_path):
+    hands = Piece.from_quarters([(0, 4, 60, 0), (1, 1, 60, 1), (2, 4, 60, 1)])
+    path = write_midi(hands, tmp_path / "hands.mid")
+    assert read(path) == hands
+    merged, tick = [], 0  # all tracks as one, as players see them
+    for message in mido.MidiFile(path).merged_track:
+        tick += message.time
+        if message.type in ("note_on", "note_off"):
+            merged.append((message.channel, message.type == "note_on", tick / 480))
+    assert [event[1:] for event in merged if event[0] == 0] == [(True, 0), (False, 4)]
+    second = [event[1:] for event in merged if event[0] == 1]
+    assert second == [(True, 1), (False, 2), (True, 2), (False, 6)]
 
 
 def test_every_song_survives_writing(song_pieces, tmp_path):
