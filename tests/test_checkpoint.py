@@ -49,6 +49,7 @@ def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
         ("network", {"name": "note", "vocabulary_size": 7, "hidden": [16], "grammar": "no"}),
         ("vocabulary", "C4"),
         ("vocabulary", ["C4", 4]),
+        ("encoding", {"encoding": "events", "approach": 10**9}),
         ("train", {"speed": 1}),
         ("train", {"epochs": "many"}),
         ("train", {"seconds": [1]}),
