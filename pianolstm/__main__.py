@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import io
 import json
 import os
 import re
@@ -173,6 +174,9 @@ def _value(text: str) -> object:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command. Faults in what the user gave are one line on stderr, and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character gets its number
+            stream.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
     args = vars(parser(argv[0] if argv else "").parse_args(argv))
     command, function = args.pop("command"), args.pop("function")

@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,14 @@ from pianolstm.networks import NETWORKS, NetworkConfig, build_network, network_c
 from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 
 FORMAT = "pianolstm 2"
+PARTS = {  # of a header beside the format, and what each is
+    "network": dict,
+    "encoding": dict,
+    "vocabulary": list,
+    "train": dict,
+    "history": list,
+    "command": str,
+}
 FOLDER = resources.files("pianolstm") / "checkpoints"  # of those that come with the package
 
 
@@ -158,7 +167,16 @@ def read_file(path: str | Path) -> tuple[dict, dict[str, torch.Tensor]]:
             f"{path.name}: a safetensors file without our header (format {header.get('format')!r} "
             f"instead of {FORMAT!r}). Use a file that this version's `train` wrote"
         )
+    for part, kind in PARTS.items():
+        if type(header.get(part)) is not kind:
+            raise _unusable(path, part, f"{kind.__name__} expected")
     return header, tensors
+
+
+def _unusable(path: Path, part: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name}: its {part} cannot be used ({found}). Fetch or train it again"
+    )
 
 
 def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> Checkpoint:
@@ -177,29 +195,39 @@ def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> C
         encoding = encoding_from_dict(header[part])
         part = "network"
         settings = header[part] | {"hidden": tuple(header[part]["hidden"])}
-        config = NetworkConfig(**settings)
+        config = _of_right_types(NetworkConfig(**settings))
+        if config.vocabulary_size != len(own):
+            raise ValueError(f"vocabulary_size {config.vocabulary_size}, but {len(own)} tokens")
         model = build_network(config, encoding.features(own.tokens), encoding.grammar(own.tokens))
         part = "weights"
         weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
         model.load_state_dict({k: _full(v) for k, v in weights.items()})
         part = "train"
-        train_config = TrainConfig(**header[part])
+        train_config = _of_right_types(TrainConfig(**header[part]))
         part = "history"
-        history = [dict(row) for row in header[part]]
-        part = "command"
-        command = str(header[part])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path.name}: its {part} cannot be used ({type(error).__name__}: {error}). Fetch or "
-            "train it again"
-        ) from error
+        history = [{**row} for row in header[part]]
+    except Exception as error:  # whatever the parts raise
+        raise _unusable(path, part, f"{type(error).__name__}: {error}") from error
     if vocabulary is not None and vocabulary != own:
         raise VocabularyMismatchError(
             f"{path.name} was trained with {len(own)} tokens, the vocabulary given has "
             f"{len(vocabulary)} ({len(set(own.tokens) & set(vocabulary.tokens))} in common). Use "
             "load_checkpoint(path).vocabulary, or train anew with yours"
         )
-    return Checkpoint(model.eval(), own, encoding, history, train_config, command)
+    return Checkpoint(model.eval(), own, encoding, history, train_config, header["command"])
+
+
+Config = TypeVar("Config", NetworkConfig, TrainConfig)
+
+
+def _of_right_types(config: Config) -> Config:
+    """The configuration. Raises TypeError for a field that is not of its default's type."""
+    for f in fields(config):
+        value, kind = getattr(config, f.name), type(f.default)
+        is_number = kind in (float, type(None)) and type(value) in (int, float)
+        if type(value) is not kind and not is_number:
+            raise TypeError(f"{f.name} is {value!r}, which is no {kind.__name__}")
+    return config
 
 
 def _full(tensor: torch.Tensor) -> torch.Tensor:

@@ -283,6 +283,7 @@ def compose(
     end = EOS in network.vocabulary
     length = length or (composing.LONGEST if end else composing.CHORDS)
     written = composing.compose(network, seeds, [begun] * pieces, length, temperature, top_p, None)
+    written = composing.at_tempo_of_prompt(written, prompt, network.encoding)
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
     how = f"network '{checkpoint}' (temperature {temperature}, top-p {top_p}, seed "
     out.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,17 @@ import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.display import audio, roll
-from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, RhythmEncoding
+from pianolstm.encodings import (
+    BOS,
+    EOS,
+    ArticleEncoding,
+    Encoding,
+    EventEncoding,
+    RhythmEncoding,
+)
 from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
-from pianolstm.evaluation.statistics import key_of
+from pianolstm.evaluation.statistics import key_fits, key_of, written_key
+from pianolstm.folder import MIDI_SUFFIXES
 from pianolstm.generation import generate
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi, write_midi
@@ -23,8 +31,10 @@ LONGEST = 6000  # tokens, for a network that ends by itself
 CHORDS = 120  # about 40 seconds, for one that does not
 FIRST_BARS = 2  # that are taken from a MIDI file
 USUAL_BARS = 16  # of a piece that a prompt begins
+# The margin of `contradicts_its_key`: 367 of our 376 songs with a key signature stay below it. A
+# C major signature above the 289 songs that are in other keys is found out in 81 %.
+CLEARLY = 0.3
 OUTPUTS = (".mid", ".mp3", ".png")  # of a composition
-MIDI_ENDINGS = (".mid", ".midi", ".kar")
 OTHER_ENDINGS = (".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")
 
 
@@ -79,10 +89,9 @@ def read_prompt(
 ) -> tuple[np.ndarray, list[str]]:
     """Ids of a prompt, and notices of what was replaced in it or left out.
 
-    A network that writes everything in C major or A minor is given the likeliest key of a prompt
-    that names none. `bars` is how long the whole piece is told to become, for networks that count
-    bars down; given none, a prompt is told `USUAL_BARS`, and without a prompt the network chooses.
-    Raises ValueError for bars that another network cannot be told.
+    `with_likely_key` settles its key. `bars` is how long the whole piece is told to become, for
+    networks that count bars down; given none, a prompt is told `USUAL_BARS`, and without a prompt
+    the network chooses. Raises ValueError for bars that another network cannot be told.
 
     The text is the name of a MIDI file (its first two sounding bars), or chords and notes with
     their quarters and spaces between, such as "C3.G3.E4:1 D4:0.5 rest:0.5". None gives the
@@ -101,11 +110,6 @@ def read_prompt(
         chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
         return known.encode([chord]), []
     piece, notices = prompt_piece(text, encoding)
-    if getattr(encoding, "home", False) and not piece.key and len(piece):
-        tonic, mode = key_of(piece)
-        if tonic >= 0:  # without a key the network would not know where home is
-            piece = replace(piece, key=sounding_key(tonic, mode == "minor"))
-        notices.append(f"no key given, taken to be {piece.key or 'C major'}")
     tokens = opening(encoding.encode(piece))
     if counts:
         given = sum(token.startswith("bar:") for token in tokens)
@@ -122,12 +126,13 @@ def read_prompt(
 
 def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     """The piece that a prompt describes, and notices of what is left out for this encoding."""
-    if text.lower().endswith(MIDI_ENDINGS):
+    if text.lower().endswith(MIDI_SUFFIXES):
         result = quantise(read_midi(text), bend=True)
         starts = result.piece.bar_starts()
         first = int(np.searchsorted(starts, result.piece.notes["onset"][0], side="right"))
         last = min(first + FIRST_BARS - 1, len(starts))
-        return result.piece.bars(first, last), [f"bars {first} to {last} of {result}"]
+        piece, notices = with_likely_key(result.piece, encoding)
+        return piece.bars(first, last), [f"bars {first} to {last} of {result}", *notices]
     if text.lower().endswith(OTHER_ENDINGS):
         raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
     if isinstance(encoding, ArticleEncoding):
@@ -138,7 +143,53 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     rhythm = RhythmEncoding()
     pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
     rest_at_end = ["a rest at its end is left out; the network decides"]
-    return rhythm.decode(tokens), rest_at_end * (not pitches or not pitches[-1])
+    piece, notices = with_likely_key(rhythm.decode(tokens), encoding)
+    return piece, rest_at_end * (not pitches or not pitches[-1]) + notices
+
+
+def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]:
+    """The piece in the likeliest key, where its signature contradicts its notes; and a notice.
+
+    An encoding that writes everything in C major or A minor needs a key, so that a piece without a
+    signature is given one, too. Encodings that do not write keys need none.
+    """
+    writes_keys = isinstance(encoding, EventEncoding) and len(piece)
+    if not writes_keys or (piece.key and not contradicts_its_key(piece)):
+        return piece, []
+    if not piece.key and not encoding.home:
+        return piece, []
+    found = f"the notes contradict the key signature, {piece.key}" if piece.key else "no key given"
+    tonic, mode = key_of(piece)
+    if tonic >= 0:
+        piece = replace(piece, key=sounding_key(tonic, mode == "minor"))
+    return piece, [f"{found}, taken to be {piece.key or 'C major'}"]
+
+
+def contradicts_its_key(piece: Piece) -> bool:
+    """Whether the notes fit another key better than the key signature, by more than `CLEARLY`.
+
+    A signature stands for a major key and its relative minor; the better of the two counts.
+    """
+    fits, (tonic, mode) = key_fits(piece), written_key(piece)
+    if not fits or tonic < 0:
+        return False
+    relative = ((tonic - 3) % 12, "minor") if mode == "major" else ((tonic + 3) % 12, "major")
+    return max(fits.values()) - max(fits[tonic, mode], fits[relative]) > CLEARLY
+
+
+def at_tempo_of_prompt(
+    pieces: Sequence[Piece], text: str | None, encoding: Encoding
+) -> list[Piece]:
+    """Pieces at the tempo of the MIDI file that they continue; other prompts have none."""
+    if text is None or not text.lower().endswith(MIDI_SUFFIXES):
+        return list(pieces)
+    prompt, _ = prompt_piece(text, encoding)
+    result = []
+    for piece in pieces:
+        scale = piece.ticks_per_quarter / prompt.ticks_per_quarter
+        tempi = tuple((round(tick * scale), bpm) for tick, bpm in prompt.tempi)
+        result.append(replace(piece, tempi=tempi))
+    return result
 
 
 def free_names(out: Path, name: str, pieces: int, force: bool) -> list[str]:

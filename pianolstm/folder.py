@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,9 +10,9 @@ from pathlib import Path
 
 from pianolstm.midi import MidiParseError, NoNotesError, read_midi
 from pianolstm.parallel import CrashError, map_files
-from pianolstm.piece import Piece, listed
+from pianolstm.piece import Piece, listed, printable
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")  # karaoke; in a RIFF wrapper
 PERFORMANCES = {  # what to do with pieces without a beat → the words for it
     "keep": "left as played",
     "drop": "left out",
@@ -135,18 +136,36 @@ class FolderReport:
 
 
 def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """Paths of the MIDI files in a folder, sorted. Raises FileNotFoundError if there are none."""
+    """Paths of the MIDI files in a folder, sorted; linked subfolders are followed, each one once.
+
+    Whatever has the name of a MIDI file and is no folder is among them, and so is a subfolder that
+    cannot be opened: reading them tells the reason. Raises FileNotFoundError if there are none.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder. Check the path")
-    entries = folder.rglob("*") if recursive else folder.iterdir()
-    found = sorted(p for p in entries if p.suffix.lower() in MIDI_SUFFIXES and p.is_file())
+    found, visited = [], {os.path.realpath(folder)}
+
+    def name_closed(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for parent, subfolders, names in os.walk(folder, onerror=name_closed, followlinks=True):
+        paths = [Path(parent, name) for name in names]
+        found += [path for path in paths if path.suffix.lower() in MIDI_SUFFIXES]
+        to_visit = []
+        for name in sorted(subfolders) if recursive else ():
+            real = os.path.realpath(Path(parent, name))
+            if real not in visited:
+                visited.add(real)
+                to_visit.append(name)
+        subfolders[:] = to_visit
     if not found:
         hint = "" if recursive else ", or say recursive=True to look into its subfolders"
         raise FileNotFoundError(
-            f"{folder}: no file that ends in .mid or .midi. Give a folder of MIDI files{hint}"
+            f"{folder}: no file that ends in .mid or .midi, .kar or .rmi. Give a folder of MIDI "
+            f"files{hint}"
         )
-    return found
+    return sorted(found)
 
 
 def read_folder(
@@ -167,7 +186,7 @@ def read_folder(
     paths = find_midi_files(folder, recursive)
     read = partial(read_file, instruments=instruments, audit=audit)
     for path, result in zip(paths, map_files(read, paths, processes, progress)):
-        report.add(str(path.relative_to(folder)), or_crash(result))
+        report.add(printable(str(path.relative_to(folder))), or_crash(result))
     return report
 
 

@@ -7,8 +7,13 @@ Reading, the same rules for every file of format 0 or 1:
   first).
 * A note-on with velocity 0 is a note-off. A note-off ends the oldest open note of its pitch,
   channel and track: first in, first out. One that finds no open note is ignored.
+* Where a pitch of a channel ends with fewer note-offs than note-ons, this holds up to the last
+  moment at which none of its notes was held. From there on, a note ends when its key is struck
+  again: "struck again without a note-off". A note-off at that very tick is that note's own.
 * A note that nothing ends lasts until its track ends, four quarters at most: "without a note-off".
 * A data byte above 127 counts as 127: "clipped to 127".
+* Tempi, time and key signatures that cannot be meant are ignored: "impossible tempo ignored".
+* Without a tempo event the tempo is 120 quarters a minute, as MIDI 1.0 says.
 * What stands behind the end-of-track event of a track is not music.
 * Percussion (channel 10 of General MIDI) and notes of length zero are left out.
 
@@ -33,9 +38,10 @@ from pianolstm.midi_bytes import (
     read_bytes,
     split_tracks,
 )
-from pianolstm.piece import DEFAULT_TEMPO, Piece, key_name, key_sharps, listed
+from pianolstm.piece import MIDI_TEMPO, Piece, key_name, key_sharps, listed, printable
 
 LONGEST = 100_000  # quarters; 18 hours at a walking pace
+SLOWEST, FASTEST = 60e6 / (2**24 - 1), 60e6  # quarters a minute that a tempo event can hold
 
 
 class NoNotesError(MidiParseError):
@@ -109,9 +115,9 @@ def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = Fa
             ticks_per_quarter,
             **_signatures(score, repaired),
             track_names=tuple([names[t] or f"Track {i}" for i, t in enumerate(present, 1)]),
-            name=path.stem,
+            name=printable(path.stem),
             dropped=dict(dropped),
-            repaired=dict(repaired),
+            repaired=dict(+repaired),
             note_ons=note_ons,
         )
     except ValueError as error:  # symusic's 32 bits overflow
@@ -153,12 +159,15 @@ def _signatures(score: symusic.core.ScoreTick, repaired: Counter[str]) -> dict:
     tempi = [(tick, round(bpm, 3)) for tick, bpm in all_tempi if 0 < bpm < np.inf]
     metres = [metre for metre in all_metres if metre[1] > 0 and 0 < metre[2] <= 64]
     keys = [key_name(k.key, bool(k.tonality)) for k in score.key_signatures if -7 <= k.key <= 7]
-    if len(tempi) < len(all_tempi):
-        repaired["impossible tempo ignored"] = len(all_tempi) - len(tempi)
-    if len(metres) < len(all_metres):
-        repaired["impossible time signature ignored"] = len(all_metres) - len(metres)
+    for what, number in (
+        ("tempo", len(all_tempi) - len(tempi)),
+        ("time signature", len(all_metres) - len(metres)),
+        ("key signature", len(score.key_signatures) - len(keys)),
+    ):
+        if number:
+            repaired[f"impossible {what} ignored"] += number
     return {
-        "tempi": tuple(tempi) or ((0, DEFAULT_TEMPO),),
+        "tempi": tuple(tempi) or ((0, MIDI_TEMPO),),
         "time_signatures": tuple(metres) or ((0, 4, 4),),
         "key": keys[0] if keys else None,
     }
@@ -168,9 +177,13 @@ def _signatures(score: symusic.core.ScoreTick, repaired: Counter[str]) -> dict:
 
 
 def to_symusic(piece: Piece) -> symusic.Score:
-    """The piece as a symusic score: one track for each of ours, same ticks."""
+    """The piece as a symusic score: one track for each of ours, same ticks.
+
+    A tempo that no MIDI file can hold becomes the nearest that it can.
+    """
     score = symusic.Score(piece.ticks_per_quarter)
-    score.tempos.extend([symusic.Tempo(tick, qpm=bpm) for tick, bpm in piece.tempi])
+    for tick, bpm in piece.tempi:
+        score.tempos.append(symusic.Tempo(tick, qpm=min(max(bpm, SLOWEST), FASTEST)))
     score.time_signatures.extend([symusic.TimeSignature(*s) for s in piece.time_signatures])
     if piece.key:
         sharps, minor = key_sharps(piece.key)
@@ -187,6 +200,9 @@ def to_symusic(piece: Piece) -> symusic.Score:
 
 def write_midi(piece: Piece, path: str | Path) -> Path:
     """Write a MIDI file that `read_midi` reads back to an equal `Piece`.
+
+    Each track has a channel of its own (of 15, without that of percussion), so that two hands may
+    hold and strike one key. A tempo beyond 3.576 or 60 million becomes the nearest that fits.
 
     Exact as long as every track has one program (that of its first note is written for all), and
     no two notes of one pitch overlap on a track: a MIDI file cannot say which of them a note-off

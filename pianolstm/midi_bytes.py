@@ -2,13 +2,14 @@
 
 symusic (https://github.com/Yikai-Liao/symusic) is fast and says nothing of what it repairs. So a
 cut tail is looked for before it reads, and each track is given note-offs far behind its end: what
-lasts that long had none of its own.
+lasts that long had none of its own, and the track is repaired and read again.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,11 @@ import mido
 import numpy as np
 import symusic
 
-from pianolstm.piece import NOTE_DTYPE
+from pianolstm.midi_events import MISSHAPEN, repair
+from pianolstm.piece import NOTE_DTYPE, printable
 
+# O_NONBLOCK: a named pipe is refused at once, not waited for
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 LARGEST = 32 * 2**20  # bytes; a long orchestral work has about one hundredth of it
 HANGING = 4  # quarters that a note without a note-off lasts at most
 NO_OFF, CLIPPED = "without a note-off", "clipped to 127"
@@ -42,27 +46,36 @@ class MidiParseError(ValueError):
         self.path, self.found, self.advice = path, found, advice
 
     def __str__(self) -> str:
-        return f"{self.path.name}: {self.found}. {self.advice}"
+        return f"{printable(self.path.name)}: {self.found}. {self.advice}"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises MidiParseError where it cannot be read, is empty or far too large."""
+    """The whole file, without a RIFF wrapper around it (.rmi).
+
+    Raises MidiParseError where it cannot be read, is no file, is empty or far too large.
+    """
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of open()
+        file = os.open(path, OPEN_FLAGS)  # half the time of open()
         try:
-            size = os.fstat(file).st_size
-            data = os.read(file, size) if size <= LARGEST else b""
+            status = os.fstat(file)
+            is_file, size = stat.S_ISREG(status.st_mode), status.st_size
+            data = os.read(file, size) if is_file and size <= LARGEST else b""
         finally:
             os.close(file)
     except OSError as error:
         reason = error.strerror or str(error)
         raise MidiParseError(path, f"cannot be opened ({reason})", "Check the path") from error
+    if not is_file:
+        raise MidiParseError(path, "a folder or a device, not a file", "Check the path")
     if size > LARGEST:
         raise MidiParseError(
             path, f"{size:,} bytes, more than any piece of music has", "Check what it holds"
         )
     if not data:
         raise MidiParseError(path, "the file is empty (0 bytes)", "Get another copy of the file")
+    if data[:4] == b"RIFF" and data[8:12] == b"RMID":
+        start = data.find(b"data", 12) + 8  # behind the name of the chunk and its length
+        return data[start : start + int.from_bytes(data[start - 4 : start], "little")]
     return data
 
 
@@ -119,6 +132,12 @@ def parse_tracks(
     except RuntimeError:  # the three bytes of END can stand inside a text
         cut = [_until_end(track, track.rfind(END)) for track in tracks]
         score, notes, endless = _closed_score(ticks_per_quarter, cut)
+    behind = sum(map(len, tracks)) - sum(map(len, cut)) - len(END) * len(tracks)
+    if behind > 0:
+        repaired[BEHIND] += behind
+    if endless is not None or any(map(MISSHAPEN.search, cut)):
+        cut = [repair(track, repaired) for track in cut]
+        score, notes, endless = _closed_score(ticks_per_quarter, cut)
     at_most = len(notes) and (notes["pitch"].max() == 127 or notes["velocity"].max() == 127)
     if at_most and (clipped := _count_clipped(ticks_per_quarter, cut)):
         repaired[CLIPPED] += clipped
@@ -126,9 +145,6 @@ def parse_tracks(
         repaired[NO_OFF] += int(endless.sum())
         lasts = np.minimum(notes["duration"] - FAR, HANGING * ticks_per_quarter)
         notes["duration"][endless] = lasts[endless]
-    behind = sum(map(len, tracks)) - sum(map(len, cut)) - len(END) * len(tracks)
-    if behind > 0:
-        repaired[BEHIND] += behind
     return score, notes
 
 
@@ -140,48 +156,36 @@ def _until_end(track: bytes, end: int) -> bytes:
 def _closed_score(
     ticks_per_quarter: int, tracks: list[bytes]
 ) -> tuple[symusic.core.ScoreTick, np.ndarray, np.ndarray | None]:
-    """Parse tracks with note-offs added far behind their ends.
+    """Parse tracks with a note-off for each pitch added far behind their ends.
 
     Returns score, notes, and a mask of the notes that only the added note-offs end, or None if
-    there are none. Raises RuntimeError on damage.
+    there are none. Where several notes of a pitch are open at the end, only one is returned: these
+    tracks need a `repair`. Raises RuntimeError on damage.
     """
-    pitches, rounds = range(128), 1
-    while True:
-        closed = [track + _ending(track, pitches, rounds) for track in tracks]
-        # Without sanitize_data, a pitch above 127 makes symusic write outside of its memory.
-        data = midi_bytes(ticks_per_quarter, closed)
-        score = symusic.Score.from_midi(data, sanitize_data=True)
-        if [marker.text for marker in score.markers].count(MARK) != len(tracks):
-            raise RuntimeError("the last event of a track is not whole")
-        notes = np.empty(score.note_num(), dtype=NOTE_DTYPE)
-        start = 0
-        for number, part in enumerate(score.tracks):
-            columns = part.notes.numpy()
-            rows = notes[start : start + len(columns["time"])]
-            rows["onset"], rows["duration"] = columns["time"], columns["duration"]
-            rows["pitch"], rows["velocity"] = columns["pitch"], columns["velocity"]
-            rows["program"], rows["track"] = part.program, number
-            start += len(rows)
-        if not start or notes["duration"].max() < FAR:
-            return score, notes, None
-        endless = notes["duration"] >= FAR
-        still = notes["pitch"][endless]
-        # Counted over all channels: a channel's open notes may have several programs.
-        if np.bincount(still).max() < rounds:
-            return score, notes, endless
-        pitches = np.unique(still).tolist()
-        rounds *= 16  # several open notes of one pitch need as many note-offs
+    closed = [track + _ending(track) for track in tracks]
+    # Without sanitize_data, a pitch above 127 makes symusic write outside of its memory.
+    score = symusic.Score.from_midi(midi_bytes(ticks_per_quarter, closed), sanitize_data=True)
+    if [marker.text for marker in score.markers].count(MARK) != len(tracks):
+        raise RuntimeError("the last event of a track is not whole")
+    notes = np.empty(score.note_num(), dtype=NOTE_DTYPE)
+    start = 0
+    for number, part in enumerate(score.tracks):
+        columns = part.notes.numpy()
+        rows = notes[start : start + len(columns["time"])]
+        rows["onset"], rows["duration"] = columns["time"], columns["duration"]
+        rows["pitch"], rows["velocity"] = columns["pitch"], columns["velocity"]
+        rows["program"], rows["track"] = part.program, number
+        start += len(rows)
+    if not start or notes["duration"].max() < FAR:
+        return score, notes, None
+    return score, notes, notes["duration"] >= FAR
 
 
-def _ending(track: bytes, pitches: Sequence[int], rounds: int) -> bytes:
+def _ending(track: bytes) -> bytes:
     """The end of a track: a marker that proves that all before it was read whole, then, very far
-    behind it, `rounds` note-offs for each of the pitches in all channels that the track uses."""
-    used = [channel for channel in range(16) if 0x90 | channel in track]
-    if len(pitches) == 128:
-        offs = b"".join([ALL_OFF[channel] for channel in used])
-    else:
-        offs = b"".join(bytes((0, 0x80 | channel, p, 0)) for channel in used for p in pitches)
-    return MARKER + FAR_AND_NO_TEXT + offs * rounds + b"\0" + END
+    behind it, a note-off for each pitch in all channels that the track uses."""
+    offs = b"".join([ALL_OFF[channel] for channel in range(16) if 0x90 | channel in track])
+    return MARKER + FAR_AND_NO_TEXT + offs + b"\0" + END
 
 
 def midi_bytes(ticks_per_quarter: int, tracks: Sequence[bytes]) -> bytes:

@@ -19,6 +19,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from pianolstm.piece import printable
+
 Result = TypeVar("Result")
 FEW = 5_000  # files; below that, starting processes takes longer than it saves
 CHUNK = 128  # files that travel together
@@ -91,7 +93,7 @@ def _one_by_one(function: Callable, chunk: Sequence[Path]) -> list:
         try:
             results += pool.submit(_apply, function, [path]).result()
         except BrokenProcessPool:
-            results.append(CrashError(f"{path.name}: the process that read it died"))
+            results.append(CrashError(f"{printable(path.name)}: the process that read it died"))
             pool = _pool(1)
     pool.shutdown()
     return results

@@ -6,6 +6,8 @@ Pitch is a MIDI number, 0 to 127, with 60 = C4 (middle C).
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -22,8 +24,12 @@ NOTE_DTYPE = np.dtype(
     ],
     align=True,  # a few bytes more, twice as fast
 )
-DEFAULT_TEMPO = 90.0  # quarter notes a minute, where a source names no tempo
+DEFAULT_TEMPO = 90.0  # quarter notes a minute, of a piece for which no tempo is given
+MIDI_TEMPO = 120.0  # quarter notes a minute, where a MIDI file names no tempo (MIDI 1.0)
 VELOCITY = 80  # where nothing says how loud a note is
+# Characters that no XML file may hold (XML 1.0, section 2.2), and so no score either
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+REMOVED = "characters removed from names"
 
 # music21's default spelling of the twelve pitch classes ("-" is a flat)
 PITCH_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
@@ -50,6 +56,11 @@ def key_sharps(key: str) -> tuple[int, bool]:
     return (MINOR if mode == "minor" else MAJOR).index(tonic) - 7, mode == "minor"
 
 
+def printable(name: str) -> str:
+    """A file's name as text that can be printed: a byte that is not UTF-8 is written as "\\xe9"."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def listed(counts: Mapping[str, int]) -> str:
     """Counts as words: {"percussion": 3} → "3 percussion"; "none" where there are none."""
     return ", ".join(f"{number:,} {reason}" for reason, number in counts.items()) or "none"
@@ -60,7 +71,8 @@ class Piece:
     """A piece of music. Notes are kept sorted by onset, then track, pitch and duration.
 
     Raises TypeError for notes that are no `NOTE_DTYPE` array, and ValueError for a note that starts
-    before 0, lasts less than a tick or is higher than 127.
+    before 0, lasts less than a tick or is higher than 127. Characters that XML forbids are removed
+    from names, and counted in `repaired`; a track whose name holds nothing else gets its number.
     """
 
     notes: np.ndarray  # NOTE_DTYPE
@@ -96,6 +108,17 @@ class Piece:
                 )
         notes.setflags(write=False)
         object.__setattr__(self, "notes", notes)
+        if FORBIDDEN.search("".join((self.name, *self.track_names))):
+            self._clean_names()
+
+    def _clean_names(self) -> None:
+        before = (self.name, *self.track_names)
+        name, *tracks = (FORBIDDEN.sub("", text) for text in before)
+        removed = len("".join(before)) - len("".join((name, *tracks)))
+        numbered = tuple(text or f"Track {i}" for i, text in enumerate(tracks, 1))
+        repaired = {**self.repaired, REMOVED: self.repaired.get(REMOVED, 0) + removed}
+        for column, value in (("name", name), ("track_names", numbered), ("repaired", repaired)):
+            object.__setattr__(self, column, value)
 
     @classmethod
     def from_quarters(cls, rows: Iterable[tuple], ticks_per_quarter: int = 480, **fields) -> Piece:
@@ -159,8 +182,8 @@ class Piece:
 
     def seconds_at(self, ticks: int | np.ndarray) -> float | np.ndarray:
         """Seconds from the start to `ticks` (one, or an array); a tempo holds until the next."""
-        # Before a first tempo mark that comes late, MIDI's default of 120 holds.
-        marks = [(0, 120.0), *self.tempi] if not self.tempi or self.tempi[0][0] else self.tempi
+        # Before a first tempo mark that comes late, MIDI's default holds.
+        marks = [(0, MIDI_TEMPO), *self.tempi] if not self.tempi or self.tempi[0][0] else self.tempi
         starts = np.array([tick for tick, _ in marks])
         pace = np.array([60 / bpm / self.ticks_per_quarter for _, bpm in marks])  # seconds a tick
         passed = np.concatenate([[0.0], np.cumsum(np.diff(starts) * pace[:-1])])

@@ -38,7 +38,7 @@ from pianolstm.folder import (
 from pianolstm.grid import GRID, check_grid, quantise
 from pianolstm.midi import programs_of
 from pianolstm.parallel import CrashError, map_files
-from pianolstm.piece import listed
+from pianolstm.piece import listed, printable
 from pianolstm.split import PARTS, soprano_line, split_groups
 from pianolstm.vocabulary import UNK_ID, Vocabulary
 
@@ -86,10 +86,10 @@ def encode_file(path: Path, config: ReadConfig) -> FileResult:
         result = read_file(path, config.instruments, config.audit)
         return _encode(result, config) if result.piece else result
     except PieceError as error:
-        return FileResult("failed", f"{path.name}: {error}")
+        return FileResult("failed", f"{printable(path.name)}: {error}")
     except Exception as error:  # a fault of ours, but no reason to lose the other files
-        message = f"{path.name}: reading failed ({type(error).__name__}: {error}). Please report it"
-        return FileResult("failed", message)
+        found = f"reading failed ({type(error).__name__}: {error}). Please report it"
+        return FileResult("failed", f"{printable(path.name)}: {found}")
 
 
 def _encode(result: FileResult, config: ReadConfig) -> FileResult:
@@ -171,7 +171,8 @@ def build_store(
         unfinished.mkdir(parents=True)
         writer = _StoreWriter(unfinished, config)
         results = map_files(partial(encode_file, config=config), paths, processes, progress)
-        writer.write([path.relative_to(folder).as_posix() for path in paths], results)
+        names = [printable(path.relative_to(folder).as_posix()) for path in paths]
+        writer.write(names, results)
         if not writer.names:
             raise StoreError(f"{folder}: no notes to store. {writer.report}")
         writer.finish(began)

@@ -59,7 +59,8 @@ class Reader:
         """Read a track up to its end-of-track event."""
         self.current: dict[int, int] = defaultdict(int)  # channel → its program
         self.notes: dict[tuple[int, int], list] = defaultdict(list)  # (channel, program) → rows
-        self.open: dict[tuple[int, int], deque] = defaultdict(deque)  # (channel, pitch) → note-ons
+        # (channel, pitch) → its note-ons and note-offs: tick, velocity (0 for an off), program
+        self.strokes: dict[tuple[int, int], list] = defaultdict(list)
         tick, name = 0, ""
         for event in track.events:
             if event.isDeltaTime():
@@ -72,11 +73,9 @@ class Reader:
                 name = event.data.decode("utf-8", "replace")
             else:
                 self.mark(tick, event.type, event.data)
-        for (channel, pitch), still in self.open.items():
-            for onset, velocity, program in still:
-                self.repaired["without a note-off"] += 1
-                length = min(tick - onset, HANGING * self.ticks_per_quarter)
-                self.notes[channel, program].append((onset, length, pitch, velocity))
+        for (channel, pitch), strokes in self.strokes.items():
+            for onset, end, velocity, program in self.pair(strokes, tick):
+                self.notes[channel, program].append((onset, end - onset, pitch, velocity))
         for (channel, program), rows in sorted(self.notes.items()):
             self.select(channel, program, rows, name)
 
@@ -88,27 +87,68 @@ class Reader:
             self.current[channel] = first
         elif kind == midi.ChannelVoiceMessages.NOTE_ON and second > 0:
             self.repaired["clipped to 127"] += first > 127 or second > 127
-            self.open[channel, pitch].append((tick, min(second, 127), self.current[channel]))
-        elif kind in NOTES and self.open[channel, pitch]:
-            onset, velocity, program = self.open[channel, pitch].popleft()
-            self.notes[channel, program].append((onset, tick - onset, pitch, velocity))
+            self.strokes[channel, pitch].append((tick, min(second, 127), self.current[channel]))
+        elif kind in NOTES:
+            self.strokes[channel, pitch].append((tick, 0, 0))
+
+    def pair(self, strokes: list[tuple], end_of_track: int) -> Iterator[tuple]:
+        """(onset, end, velocity, program) of all notes of a pitch and channel."""
+        held, since = deque(), 0  # `since`: the first stroke after which the pitch is always held
+        for place, (_, velocity, _) in enumerate(strokes):
+            if velocity:
+                held.append(strokes[place])
+            elif held:
+                held.popleft()
+                since = since if held else place + 1
+        balanced = strokes[:since] if held else strokes
+        held.clear()
+        for tick, velocity, program in balanced:  # first in, first out
+            if velocity:
+                held.append((tick, velocity, program))
+            elif held:
+                yield self.note(held.popleft(), tick)
+        note, cut = None, None  # cut: a note that another one ended, at its tick still to be undone
+        for stroke in strokes[len(balanced) :]:
+            tick, velocity, _ = stroke
+            if velocity and note:
+                self.repaired["struck again without a note-off"] += 1
+                yield self.note(note, tick)
+                note, cut = stroke, tick
+            elif velocity:
+                note = stroke
+            elif note and cut == tick:  # the note-off of the note that was cut here
+                self.repaired["struck again without a note-off"] -= 1
+                cut = None
+            elif note:
+                yield self.note(note, tick)
+                note = None
+        if note:
+            self.repaired["without a note-off"] += 1
+            yield self.note(note, min(end_of_track, note[0] + HANGING * self.ticks_per_quarter))
+
+    def note(self, stroke: tuple, end: int) -> tuple:
+        """A note-on and its end."""
+        onset, velocity, program = stroke
+        return onset, end, velocity, program
 
     def mark(self, tick: int, kind: midi.MetaEvents, data: bytes) -> None:
         """A tempo, a time signature or a key signature; impossible ones are counted."""
         if kind == midi.MetaEvents.SET_TEMPO:
-            microseconds = int.from_bytes(data[:3])
-            self.repaired["impossible tempo ignored"] += not microseconds
-            if microseconds:
+            microseconds = int.from_bytes(data)
+            if self.possible("tempo", len(data) == 3 and microseconds > 0):
                 self.tempi.append((tick, round(60e6 / microseconds, 3)))
         elif kind == midi.MetaEvents.TIME_SIGNATURE:
-            possible = data[0] > 0 and data[1] <= 6
-            self.repaired["impossible time signature ignored"] += not possible
-            if possible:
+            if self.possible("time signature", len(data) == 4 and data[0] > 0 and data[1] <= 6):
                 self.metres.append((tick, data[0], 2 ** data[1]))
         elif kind == midi.MetaEvents.KEY_SIGNATURE:
             sharps = int.from_bytes(data[:1], signed=True)
-            if abs(sharps) <= 7:
+            if self.possible("key signature", len(data) == 2 and abs(sharps) <= 7):
                 self.keys.append((tick, key_name(sharps, bool(data[1]))))
+
+    def possible(self, what: str, is_possible: bool) -> bool:
+        """Count a mark that cannot be meant."""
+        self.repaired[f"impossible {what} ignored"] += not is_possible
+        return is_possible
 
     def select(self, channel: int, program: int, rows: list[tuple], name: str) -> None:
         """Keep the notes of an instrument, or count why not."""
@@ -132,7 +172,7 @@ class Reader:
         return Piece(
             np.array(self.rows, dtype=NOTE_DTYPE),
             self.ticks_per_quarter,
-            tempi=tuple(tempi) or ((0, 90.0),),
+            tempi=tuple(tempi) or ((0, 120.0),),
             time_signatures=tuple(metres) or ((0, 4, 4),),
             key=keys[0][1] if keys else None,
             track_names=tuple(self.names),

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,56 @@ def test_twenty_messages_are_enough():
     for i in range(25):
         report.add(f"{i}.mid", FileResult("damaged", f"{i}.mid: damaged"))
     assert str(report).endswith("19.mid: damaged\n  … and 5 more")
+
+
+def test_a_broken_link_and_a_pipe_are_named_with_the_reason(folder):
+    (folder / "gone.mid").symlink_to(folder / "nowhere.mid")
+    os.mkfifo(folder / "pipe.mid")
+    report = read_folder(folder)
+    assert report.files == {"read": 1, "empty": 1, "damaged": 3}
+    assert "gone.mid: cannot be opened (No such file or directory)" in report.messages["gone.mid"]
+    assert "pipe.mid: a folder or a device, not a file" in report.messages["pipe.mid"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")
+def test_a_closed_folder_is_named_with_the_reason(folder):
+    (folder / "sub").chmod(0)
+    report = read_folder(folder, recursive=True)
+    (folder / "sub").chmod(0o700)
+    assert "sub: cannot be opened (Permission denied)" in report.messages["sub"]
+
+
+def test_a_linked_folder_is_followed_once(folder, tmp_path_factory, scale):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write_midi(scale.transpose(2), elsewhere / "linked.mid")
+    (elsewhere / "round").symlink_to(folder)
+    (folder / "one").symlink_to(elsewhere)
+    (folder / "two").symlink_to(elsewhere)
+    names = [str(path.relative_to(folder)) for path in find_midi_files(folder, recursive=True)]
+    assert names == ["bad.mid", "drums.mid", "good.mid", "one/linked.mid", "sub/deep.MIDI"]
+    assert len(find_midi_files(folder)) == 3
+
+
+def test_names_that_are_not_utf_8_are_read_and_written_as_text(tmp_path, scale):
+    name = os.fsdecode(b"caf\xe9")
+    write_midi(scale, tmp_path / f"{name}.mid")
+    (tmp_path / f"{name}2.mid").write_bytes(b"")
+    report = read_folder(tmp_path, audit=True)
+    assert [piece.name for piece in report.pieces] == [r"caf\xe9"]
+    assert r"  caf\xe92.mid: the file is empty" in str(report)
+    str(report).encode()  # can be printed
+
+
+def test_karaoke_and_files_in_a_riff_wrapper_are_read(tmp_path, scale):
+    data = write_midi(scale, tmp_path / "song.KAR").read_bytes()
+    info = b"LIST" + (4).to_bytes(4, "little") + b"INFO"
+    chunk = b"data" + len(data).to_bytes(4, "little") + data
+    riff = b"RIFF" + (4 + len(chunk + info)).to_bytes(4, "little") + b"RMID" + chunk + info
+    (tmp_path / "song.rmi").write_bytes(riff)
+    first, second = read_folder(tmp_path).pieces
+    assert first == second == scale and not second.repaired
+    (tmp_path / "song.rmi").write_bytes(riff[:60])
+    assert "song.rmi: truncated" in read_folder(tmp_path).messages["song.rmi"]
 
 
 def test_folder_without_midi_files(tmp_path):

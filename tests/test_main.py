@@ -251,3 +251,13 @@ def test_threads_sleep_while_they_wait_and_torch_is_not_loaded_for_help():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           check=True, env=environment)  # fmt: skip
     assert done.stdout.strip() == "300 set()"
+
+
+def test_a_console_without_our_characters_does_not_decide_the_exit_status(small_folder, tmp_path):
+    (small_folder / os.fsdecode(b"caf\xe9.mid")).write_bytes(b"")
+    command = [sys.executable, "-m", "pianolstm", "read", small_folder, "--out", tmp_path / "store"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert r"\u2192" in done.stdout and r"caf\xe9.mid: the file is empty" in done.stdout
+    assert r"caf\xe9.mid,damaged" in (tmp_path / "store" / "report.csv").read_text(encoding="utf-8")

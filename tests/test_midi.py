@@ -2,8 +2,10 @@
 
 import contextlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import reference
@@ -88,13 +90,21 @@ def rows(piece):
         ([on(), on(channel=1), off(time=10), off(time=10, channel=1)], [(0, 10, C4), (0, 20, C4)]),
         ([off(time=0), on(), off()], [(0, 480, C4)]),
         ([on(), on(time=240, velocity=0)], [(0, 240, C4)]),
-        # without a note-off to the end of the track, four quarters at most; struck again with one
+        # without a note-off to the end of the track, four quarters at most
         ([on(), on(62, time=100), off(62, time=380)], [(0, 480, C4), (100, 380, 62)]),
         ([on(channel=5), MetaMessage("text", text="x", time=240)], [(0, 240, C4)]),
         ([on(), on(62), off(62), on(62), off(62, time=2000)],
          [(0, 1920, C4), (0, 480, 62), (480, 2000, 62)]),
-        ([on(), on(time=240), off(time=240), on(62), off(62)],
-         [(0, 480, C4), (240, 720, C4), (480, 480, 62)]),
+        # a lost note-off: since the pitch was last free, a note ends where it is struck again
+        ([on(), on(time=480), off(), on(), off()],
+         [(0, 480, C4), (480, 480, C4), (960, 480, C4)]),
+        ([on(), on(time=240), off(time=240), off(time=240), on(time=240), on(time=480), off()],
+         [(0, 480, C4), (240, 480, C4), (960, 480, C4), (1440, 480, C4)]),
+        ([on(), on(channel=1), off(), on(), off(channel=1), off()],
+         [(0, 480, C4), (0, 960, C4), (480, 960, C4)]),
+        # a note-off behind the note-on of its tick is the earlier note's
+        ([on(), on(time=480), off(time=0), on(time=480), off(time=0), on(62), off(62, time=120)],
+         [(0, 480, C4), (480, 480, C4), (960, 120, C4), (960, 120, 62)]),
     ],
 )  # fmt: skip
 def test_which_note_off_ends_a_note(midi_file, messages, expected):
@@ -116,8 +126,16 @@ def test_what_is_dropped_or_repaired_is_counted(midi_file):
 @pytest.mark.parametrize("times", [2, 16, 17, 300])
 def test_many_open_notes_of_one_pitch(midi_file, times):
     piece = read(midi_file([*[on(time=1)] * times, on(62), off(62)]))
+    assert rows(piece)[:2] == [(1, 1, C4), (2, 1 if times > 2 else 480, C4)]
     assert len(piece) == times + 1
-    assert piece.repaired == {"without a note-off": times}
+    again = {"struck again without a note-off": times - 1}
+    assert piece.repaired == again | {"without a note-off": 1}
+
+
+def test_a_lost_note_off_is_named(midi_file):
+    piece = read(midi_file([on(), on(time=480), off(), *[on(), off()] * 2]))
+    assert rows(piece) == [(480 * i, 480, C4) for i in (0, 1, 2, 3)]
+    assert piece.repaired == {"struck again without a note-off": 1}
 
 
 def test_open_notes_of_one_pitch_with_several_programs(midi_file):
@@ -189,13 +207,34 @@ def test_several_tempi_metres_and_keys(midi_file):
 def test_impossible_tempi_metres_and_keys_are_ignored(raw_file):
     tempo, metre = b"\0\xff\x51\x03\0\0\0", b"\0\xff\x58\x04\0\x02\x18\x08"
     piece = read(raw_file(tempo + metre + NOTE + END))
-    assert (piece.tempi, piece.time_signatures) == (((0, 90.0),), ((0, 4, 4),))
+    assert (piece.tempi, piece.time_signatures) == (((0, 120.0),), ((0, 4, 4),))
     assert piece.repaired == {
         "impossible tempo ignored": 1, "impossible time signature ignored": 1
     }  # fmt: skip
     nine_sharps = read(raw_file(b"\0\xff\x59\x02\x09\0" + NOTE + END))  # at which mido stops
     assert (nine_sharps.key, nine_sharps.note_ons) == (None, None)
-    assert nine_sharps.account == "not audited: 1 kept, 0 dropped"
+    assert nine_sharps.account == (
+        "not audited: 1 kept, 0 dropped; mended: 1 impossible key signature ignored"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mark", "what"),
+    [
+        (b"\x51\0", "tempo"),
+        (b"\x51\4\7\xa1\x20\0", "tempo"),
+        (b"\x58\2\3\3", "time signature"),
+        (b"\x58\4\4\x22\x18\x08", "time signature"),  # a beat unit of 1/2^34
+        (b"\x58\4\4\7\x18\x08", "time signature"),
+        (b"\x59\0", "key signature"),
+        (b"\x59\1\2", "key signature"),
+    ],
+)
+def test_marks_of_a_shape_that_they_cannot_have(raw_file, mark, what):
+    piece = read(raw_file(b"\0\xff\x01\4\xff\x59\0." + NOTE + b"\0\xff" + mark + NOTE + END))
+    assert (piece.tempi, piece.time_signatures, piece.key) == (((0, 120.0),), ((0, 4, 4),), None)
+    assert rows(piece) == [(0, 480, C4), (480, 480, C4)]
+    assert piece.repaired == {f"impossible {what} ignored": 1}
 
 
 # ---- odd bytes
@@ -402,6 +441,28 @@ def test_write_then_read_is_the_identity(tmp_path_factory, rows, programs, tpq):
                   key="D minor", time_signatures=((0, 3, 4),), track_names=names)  # fmt: skip
     path = write_midi(piece, tmp_path_factory.getbasetemp() / "written.mid")
     assert read(path) == piece
+
+
+@pytest.mark.parametrize(
+    ("tempo", "written"), [(3.576, 3.576), (1.0, 3.576), (3.7, 3.7), (60e6, 60e6), (1e9, 60e6)]
+)
+def test_a_tempo_is_written_or_the_nearest_that_a_file_can_hold(tmp_path, scale, tempo, written):
+    path = write_midi(replace(scale, tempi=((0, tempo),)), tmp_path / "x.mid")
+    assert read(path).tempi == ((0, pytest.approx(written, abs=1e-3)),)
+
+
+def test_two_hands_on_one_key_are_written_on_channels_of_their_own(tmp_path):
+    hands = Piece.from_quarters([(0, 4, 60, 0), (1, 1, 60, 1), (2, 4, 60, 1)])
+    path = write_midi(hands, tmp_path / "hands.mid")
+    assert read(path) == hands
+    merged, tick = [], 0  # all tracks as one, as players see them
+    for message in mido.MidiFile(path).merged_track:
+        tick += message.time
+        if message.type in ("note_on", "note_off"):
+            merged.append((message.channel, message.type == "note_on", tick / 480))
+    assert [event[1:] for event in merged if event[0] == 0] == [(True, 0), (False, 4)]
+    second = [event[1:] for event in merged if event[0] == 1]
+    assert second == [(True, 1), (False, 2), (True, 2), (False, 6)]
 
 
 def test_every_song_survives_writing(song_pieces, tmp_path):

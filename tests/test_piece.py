@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,6 +57,15 @@ def test_a_piece_equals_its_copy_whatever_its_name(scale):
 def test_notes_cannot_be_changed(scale):
     with pytest.raises(ValueError, match="read-only"):
         scale.notes["pitch"] = 0
+
+
+def test_characters_that_xml_forbids_are_removed_from_names_and_counted():
+    names = ("Flute\0", "\x01\x1f", "Fl\ud800öte \U0001f3b5", "\ufffe")
+    piece = Piece.from_quarters([(0, 1, 60, 3)], track_names=names, name="so\x0bng")
+    assert piece.track_names == ("Flute", "Track 2", "Flöte \U0001f3b5", "Track 4")
+    assert (piece.name, piece.repaired) == ("song", {"characters removed from names": 6})
+    again = replace(piece, name="other")
+    assert again.repaired == piece.repaired  # counted once
 
 
 def test_seconds_follow_tempo_changes():

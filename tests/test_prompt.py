@@ -1,12 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.composing import USUAL_BARS, read_prompt
+from pianolstm.composing import (
+    USUAL_BARS,
+    at_tempo_of_prompt,
+    contradicts_its_key,
+    read_prompt,
+)
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.midi import write_midi
 from pianolstm.networks import NetworkConfig, build_network
-from pianolstm.piece import Piece
+from pianolstm.piece import Piece, key_sharps
 from pianolstm.vocabulary import Vocabulary
 
 
@@ -64,3 +71,43 @@ def test_lengths_that_cannot_be_told():
         read_prompt("rest:1", DOWN, 8)
     long = " ".join(["C4:4"] * 20)
     assert next(t for t in tokens(long, DOWN)[0] if t.startswith("bar:")) == "bar:20"
+
+
+def flat_major_piece(key):
+    """Six bars in A flat major, all of whose notes are white keys and four flats."""
+    steps = (0, 4, 7, 12, 5, 9, 12, 5, 2, 7, 11, 5, 4, 7, 0, 4, 5, 9, 2, 7, 11, 7, 4, 0)
+    rows = [(i, 1, 56 + step, 0) for i, step in enumerate(steps)]
+    rows += [(4 * bar, 4, 44 + step, 1) for bar, step in enumerate((0, 5, 7, 0, 5, 0))]
+    return Piece.from_quarters(rows, key=key)
+
+
+@pytest.mark.parametrize(
+    ("key", "notice"),
+    [("C major", "the notes contradict the key signature, C major, taken to be A- major"),
+     (None, "no key given, taken to be A- major"), ("A- major", None), ("F minor", None)],
+)  # fmt: skip
+def test_a_key_signature_is_believed_unless_the_notes_contradict_it(tmp_path, key, notice):
+    path = write_midi(flat_major_piece(key), tmp_path / "flats.mid")
+    found, notices = tokens(str(path), DOWN)
+    assert ("home:-4" in found) and notices[1:] == [notice] * bool(notice)
+    away = network(EventEncoding(countdown=True))  # writes every key as it is
+    assert tokens(str(path), away)[1][1:] == [notice] * (key == "C major")
+    chords = network(ArticleEncoding(), Vocabulary(["C4", "7.11.2"]))  # writes no key
+    assert not any("key" in notice for notice in tokens(str(path), chords)[1])
+
+
+def test_our_songs_do_not_contradict_their_signatures(song_pieces):
+    signed = [piece for piece in song_pieces if piece.key]
+    assert sum(map(contradicts_its_key, signed)) <= 0.025 * len(signed)
+    others = [replace(p, key="C major") for p in signed if key_sharps(p.key)[0]]
+    assert sum(map(contradicts_its_key, others)) >= 0.8 * len(others)
+
+
+def test_a_piece_keeps_the_tempo_of_its_prompt(tmp_path, scale):
+    path = str(write_midi(replace(scale, tempi=((0, 180.0), (960, 150.0))), tmp_path / "fast.mid"))
+    composed = Piece.from_quarters([(0, 20, 60)], ticks_per_quarter=24)
+    assert composed.tempi == ((0, 90.0),)
+    (fast,) = at_tempo_of_prompt([composed], path, DOWN.encoding)
+    assert fast.tempi == ((0, 180.0), (48, 150.0))
+    for prompt in (None, "C4:4"):
+        assert at_tempo_of_prompt([composed], prompt, DOWN.encoding) == [composed]

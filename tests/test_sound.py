@@ -45,6 +45,16 @@ def test_of_a_long_piece_the_beginning_is_played(monkeypatch):
     assert repr(heard) == "Sound of hour: 32 notes, 21 s, the beginning of 3,600 s"
 
 
+def test_of_a_long_note_only_the_beginning_is_played(monkeypatch):
+    rows = [(0, 90_000, 48), (1, 1, 72)]
+    drone = Piece.from_quarters(rows, tempi=((0, 60.0), (960, 30.0)), name="drone")
+    monkeypatch.setattr(sound, "LONGEST_SOUND", 10.0)
+    given = []
+    monkeypatch.setattr(sound, "render", lambda piece: given.append(piece) or render(piece))
+    assert audio(drone).seconds == 10
+    assert given[0].notes["duration"].tolist() == [6 * 480, 480]  # 2 s at 60, 8 s at 30
+
+
 def test_a_piece_without_notes():
     with pytest.raises(ValueError, match="'silence' holds no notes to play"):
         audio(Piece.from_quarters([], name="silence"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -54,8 +55,10 @@ def audio(piece: Piece) -> Sound:
     A piece longer than `LONGEST_SOUND` is cut there; `is_cut` and the text of the sound say so.
     Raises ValueError for a piece without notes.
     """
-    begins = piece.seconds_at(piece.notes["onset"])
-    heard = replace(piece, notes=piece.notes[begins < LONGEST_SOUND])
+    notes = piece.notes[piece.seconds_at(piece.notes["onset"]) < LONGEST_SOUND]
+    # Cut before they are played: the synthesizer's memory grows with the end of the last note
+    notes["duration"] = np.minimum(notes["duration"], _ticks_heard(piece) - notes["onset"])
+    heard = replace(piece, notes=notes)
     samples = render(heard)[: int(LONGEST_SOUND * SAMPLE_RATE)]
     seconds = len(samples) / SAMPLE_RATE
     # A constant bit rate: with a variable one, browsers jump up to a second beside the place.
@@ -67,6 +70,11 @@ def audio(piece: Piece) -> Sound:
     if is_cut:
         text += f", the beginning of {piece.seconds:,.0f} s"
     return Sound(buffer.getvalue(), text, seconds, is_cut)
+
+
+def _ticks_heard(piece: Piece) -> int:
+    """The first tick that is `LONGEST_SOUND` or more from the start; the last if there is none."""
+    return bisect_left(range(piece.end), LONGEST_SOUND, key=piece.seconds_at)
 
 
 def render(piece: Piece) -> np.ndarray:

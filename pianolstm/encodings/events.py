@@ -36,6 +36,8 @@ from pianolstm.encodings.spelling import on_grid, shifted
 from pianolstm.hands import two_hands
 from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece
 
+FURTHEST = 1000  # quarters of `approach`: each is a token
+
 
 @register
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class EventEncoding(Encoding):
     approach: int = 0  # for so many quarters before the last chord, onsets say how many are left
 
     def __post_init__(self) -> None:
-        if self.approach < 0:
-            raise ValueError(f"approach is {self.approach}; give a number of quarters from 0 on")
+        if not 0 <= self.approach <= FURTHEST:
+            raise ValueError(
+                f"approach is {self.approach}; give a number of quarters from 0 to {FURTHEST}"
+            )
 
     # ---- notes to tokens
 

@@ -164,20 +164,26 @@ Key = tuple[int, str]  # tonic (pitch class) and mode; `NO_KEY` if there is none
 KeyFinder = Callable[[Piece], Key]
 
 
-def key_of(piece: Piece) -> Key:
-    """The key that fits the notes best; `NO_KEY` without notes or with all twelve equally long.
+def key_fits(piece: Piece) -> dict[Key, float]:
+    """How well each of the 24 keys fits the notes, −1 to 1; none where nothing can be said.
 
     The durations of the twelve pitch classes are correlated with the 24 rotated key profiles
     (Krumhansl and Schmuckler; Krumhansl 1990, chapter 4).
     """
     weights = np.bincount(piece.notes["pitch"] % 12, weights=piece.notes["duration"], minlength=12)
     if not weights.std():
-        return NO_KEY
+        return {}
     fits = {}
     for mode, profile in (("major", MAJOR_PROFILE), ("minor", MINOR_PROFILE)):
         for tonic in range(12):
             fits[tonic, mode] = np.corrcoef(np.roll(profile, tonic), weights)[0, 1]
-    return max(fits, key=fits.get)
+    return fits
+
+
+def key_of(piece: Piece) -> Key:
+    """The key that fits the notes best; `NO_KEY` without notes or with all twelve equally long."""
+    fits = key_fits(piece)
+    return max(fits, key=fits.get) if fits else NO_KEY
 
 
 def written_key(piece: Piece) -> Key:
