@@ -95,9 +95,10 @@ class HardGateLSTM(nn.LSTM):
     """
 
     def forward(
-        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]
+        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None = None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """x (B, T, ·) and state (1, B, H) each → outputs (B, T, H) and the state after."""
+        """x (B, T, ·) and state (1, B, H) each, zeros unless given → outputs (B, T, H), state."""
+        state = state or (x.new_zeros(1, len(x), self.hidden_size),) * 2
         h, c = (part.squeeze(0) for part in state)
         from_input = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)  # (B, T, 4H)
         outputs = []
