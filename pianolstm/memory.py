@@ -20,21 +20,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-EDGES = (
-    1,
-    2,
-    4,
-    6,
-    9,
-    13,
-    19,
-    27,
-    39,
-    56,
-    80,
-    120,
-    180,
-)  # shortest match of ranges 1, 2, …
+# The shortest match of ranges 1, 2, …
+EDGES = (1, 2, 4, 6, 9, 13, 19, 27, 39, 56, 80, 120, 180)
 SHARES = (  # of the memory, by range of match lengths; range 0 is for no match
     0, 0.005, 0.01, 0.03, 0.06, 0.12, 0.3, 0.5, 0.65, 0.8, 0.88, 0.93, 0.96, 0.98,
 )  # fmt: skip
