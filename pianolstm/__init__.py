@@ -27,6 +27,7 @@ STAGES = {
     "dataset": ("Dataset", "load_songs", "prepare"),
     "networks": ("ArticleLSTM", "NetworkConfig", "NoteLSTM", "build_network"),
     "checkpoint": ("TrainConfig", "load_checkpoint", "load_pretrained", "save_checkpoint"),
+    "memory": ("Memory",),
     "generation": ("generate", "generate_by_window"),
     "evaluation": ("Bigram", "KneserNey", "bootstrap", "nll", "note_likelihood"),
     "training": ("train",),

@@ -13,6 +13,7 @@ from pianolstm.evaluation.fitting import fit_memory
 from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.generation import generate, probabilities
 from pianolstm.memory import OVERLAP, SHARES, SHARPNESS, Memory, Past
+from pianolstm.networks import NetworkConfig, build_network
 
 V = 7  # as the fixture `tiny`
 TOKENS = st.lists(st.integers(1, 3), max_size=40)
@@ -98,6 +99,13 @@ def test_what_is_measured_is_what_is_written(tiny, memory, monkeypatch):
 
 def test_a_memory_makes_a_repeated_tune_likelier(tiny):
     assert nll(tiny[0], [TUNE], memory=MEMORY).mean < 0.7 * nll(tiny[0], [TUNE]).mean
+
+
+def test_a_network_in_training_is_measured_without_dropout_and_left_as_it_was():
+    torch.manual_seed(0)
+    model = build_network(NetworkConfig("note", V, (8,), 0.5)).train()
+    first, second = (nll(model, [TUNE, TUNE], memory=MEMORY).per_piece[0] for _ in range(2))
+    assert model.training and np.array_equal(first, second)
 
 
 def test_windows_have_no_memory(tiny):

@@ -1,6 +1,7 @@
 """How good is a model, and is its music new?
 
     likelihood   nats a token and nats a note of held-out pieces
+    fitting      how much a memory of the piece counts beside the network
     baselines    models that only count tokens: bigram and Kneser-Ney
     benchmark    nats a frame of piano rolls, beside results from the literature
     statistics   what a piece is like, in numbers
@@ -22,8 +23,9 @@ _NAMES = {
     "comparison": "Interval bootstrap overlapping_area pooled ratio shuffled_parts",
     "copying": "Corpus longest_copied_runs repetition",
     "baselines": "Bigram KneserNey fitted_bigram",
-    "likelihood": "NoteLikelihood bigram_nll nll note_likelihood uniform_nll unigram_nll "
-    "unknown_share",
+    "likelihood": "NoteLikelihood bigram_nll nll note_likelihood predictions uniform_nll "
+    "unigram_nll unknown_share",
+    "fitting": "fit_memory",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_MODULE_OF)

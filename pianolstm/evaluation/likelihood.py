@@ -82,14 +82,16 @@ def predictions(model: torch.nn.Module, pieces: Sequence[np.ndarray]) -> Iterato
     """
     if model.reads == "windows":
         raise ValueError("a network that reads windows has no prediction for a piece's beginning")
-    device = next(model.parameters()).device
+    device, was_training = next(model.parameters()).device, model.training
     for piece in pieces:
         ids = torch.from_numpy(piece[None, :-1].astype(np.int64)).to(device)
         if not ids.numel():
             yield np.zeros((0, model.config.vocabulary_size))
             continue
         with torch.inference_mode():
-            yield model.eval()(ids)[0][0].double().softmax(dim=1).cpu().numpy()
+            logits, _ = model.eval()(ids)  # (1, T − 1, V)
+        model.train(was_training)
+        yield logits[0].double().softmax(dim=1).cpu().numpy()
 
 
 def _window_losses(
