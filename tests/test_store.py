@@ -220,9 +220,9 @@ def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
 def test_stopped_in_the_middle_nothing_looks_finished(tmp_path, songs_folder, how):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
-    songs = [path.read_bytes() for path in find_midi_files(songs_folder)[:50]]
-    for i in range(4_000):
-        (folder / f"{i}.mid").write_bytes(songs[i % 50])
+    songs = [shutil.copy(path, tmp_path) for path in find_midi_files(songs_folder)[:50]]
+    for i in range(12_000):  # many, so that even a busy machine stops it in the middle
+        os.link(songs[i % 50], folder / f"{i}.mid")
     command = [sys.executable, "-m", "pianolstm", "read", str(folder), "--out", str(out)]
     process = subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.PIPE,
                                start_new_session=True)  # fmt: skip
