@@ -51,7 +51,8 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
     tenth, or moves (dynamic programming; the costs were chosen on the pieces of `midi_songs`, of
     which the score's own hands are known).
     """
-    moments = list(_moments(onsets, durations, pitches))
+    pitches = pitches.tolist()  # Python's numbers are faster than NumPy's, one by one
+    moments = list(_moments(onsets.tolist(), durations.tolist(), pitches))
     before: list[int] = []
     costs, hands = [0.0], [([], [])]  # of each place to divide: costs so far, pitches of both hands
     choices = []  # for each moment and each place: the place at the moment before
@@ -80,7 +81,7 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
     return left
 
 
-def _moments(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) -> Iterator[list[int]]:
+def _moments(onsets: list[int], durations: list[int], pitches: list[int]) -> Iterator[list[int]]:
     """For each onset the notes that sound then, from the bottom up, as indices."""
     in_time = np.argsort(onsets, kind="stable").tolist()
     sounding: list[int] = []
@@ -100,7 +101,7 @@ def _held_below(notes: list[int], held: set[int]) -> list[int]:
     return np.cumsum([0, *(note in held for note in notes)]).tolist()
 
 
-def _hold(notes: list[int], place: int, pitches: np.ndarray) -> float:
+def _hold(notes: list[int], place: int, pitches: list[int]) -> float:
     """What it costs to hold notes that are divided at a place."""
     spans = (
         pitches[hand[-1]] - pitches[hand[0]] for hand in (notes[:place], notes[place:]) if hand
