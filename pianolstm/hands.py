@@ -10,6 +10,7 @@ import numpy as np
 from pianolstm.piece import NOTE_DTYPE, Piece
 
 MIDDLE_C = 60
+FINGERS = 10
 HANDS = ("Right hand", "Left hand")
 REACH = 16  # semitones that a hand can span: a tenth
 UNEVEN, STRETCHED, MOVED = 3.0, 10.0, 0.1  # cost of a note too many, of a semitone too wide or far
@@ -49,10 +50,13 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
     and a note that is held stays where it is: hands never cross. Of all divisions of a piece this
     is the cheapest, where it costs if a hand has more notes than the other, spans more than a
     tenth, or moves (dynamic programming; the costs were chosen on the pieces of `midi_songs`, of
-    which the score's own hands are known).
+    which the score's own hands are known). A piece in which more than ten notes sound at once is
+    no two hands' and is divided at middle C.
     """
     pitches = pitches.tolist()  # Python's numbers are faster than NumPy's, one by one
     moments = list(_moments(onsets.tolist(), durations.tolist(), pitches))
+    if max(map(len, moments), default=0) > FINGERS:  # no two hands play it, and it would take long
+        return np.array(pitches) < MIDDLE_C
     before: list[int] = []
     costs, hands = [0.0], [([], [])]  # of each place to divide: costs so far, pitches of both hands
     choices = []  # for each moment and each place: the place at the moment before

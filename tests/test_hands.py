@@ -62,3 +62,7 @@ def test_a_hand_without_a_note_has_no_track():
     chord = two_hands([(0, 4, 60, 90), (0, 4, 64, 90)], 12, "held", at_middle_c=True)
     assert chord.track_names == ("Right hand",)
     assert REACH == 16
+
+
+def test_more_notes_than_fingers_are_divided_at_middle_c():
+    assert left(*[(0, 4, 50 + i) for i in range(20)]) == [True] * 10 + [False] * 10
