@@ -44,6 +44,7 @@ def with_root_keys(font: bytes) -> bytes:
             if (number, root) not in headers:
                 # The synthesizer tells samples apart by where they start
                 header["start"] += sum(number == other for other, _ in headers)
+                header["loop_start"] = max(header["start"], header["loop_start"])
                 headers[number, root] = header
             place = start + kinds.index(SAMPLE_OF_ZONE)
             generators["amount"][place] = list(headers).index((number, root))
