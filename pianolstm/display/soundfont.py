@@ -6,7 +6,7 @@ another one, and most do in the font that we play. The synthesizer reads headers
 C4 of the piano as G#5 (https://github.com/Yikai-Liao/symusic/issues/55); at high notes of other
 instruments, a loop shorter than one sample made it run forever.
 
-Source of the format: E-mu Systems 2006, "SoundFont Technical Specification", version 2.04, section 7.
+Source of the format: E-mu Systems 2006, "SoundFont Technical Specification" 2.04, section 7.
 """
 
 from __future__ import annotations
