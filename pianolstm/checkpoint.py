@@ -153,7 +153,9 @@ def read_file(path: str | Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Header and tensors of a checkpoint. Raises CheckpointError for any other file."""
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint. Check the path, or train one")
+        raise CheckpointError(
+            f"{path.absolute()}: no such checkpoint. Check the path, or train one"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}

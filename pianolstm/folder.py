@@ -143,7 +143,7 @@ def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder. Check the path")
+        raise FileNotFoundError(f"{folder.absolute()}: no such folder. Check the path")
     found, visited = [], {os.path.realpath(folder)}
 
     def name_closed(error: OSError) -> None:

@@ -63,8 +63,9 @@ def read_bytes(path: Path) -> bytes:
         finally:
             os.close(file)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise MidiParseError(path, f"cannot be opened ({reason})", "Check the path") from error
+        reason, place = error.strerror or str(error), printable(str(path.absolute()))
+        advice = f"Check the path {place}"
+        raise MidiParseError(path, f"cannot be opened ({reason})", advice) from error
     if not is_file:
         raise MidiParseError(path, "a folder or a device, not a file", "Check the path")
     if size > LARGEST:

@@ -56,6 +56,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "display.notation",
     "display.staves",
     "display.score",
+    "display.soundfont",
     "display.sound",
     "display.player",
     "display",

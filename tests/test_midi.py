@@ -1,6 +1,7 @@
 """The rules of reading, one by one, against a reference reader; writing is the inverse."""
 
 import contextlib
+import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -345,6 +346,16 @@ def test_files_that_are_refused(tmp_path, data, message):
         read_midi(tmp_path / "bad.mid")
     with pytest.raises(MidiParseError, match=r"gone\.mid: cannot be opened.*Check the path"):
         read_midi(tmp_path / "gone.mid")
+
+
+def test_a_relative_path_is_named_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MidiParseError) as error:
+        read_midi("songs/gone.mid")
+    assert str(error.value).endswith(f"Check the path {Path.cwd() / 'songs' / 'gone.mid'}")
+    nowhere = str(Path.cwd() / "nowhere")
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(nowhere)}: no such folder"):
+        find_midi_files("nowhere")
 
 
 # ---- whole files

@@ -72,9 +72,10 @@ def misplaced_notes(piece: Piece, toolkit: verovio.toolkit) -> int:
         for note in track.notes:
             engraved[note.pitch].append(note.start)
     wrong = 0
-    for onset, pitch in zip(piece.onsets * midi.ticks_per_quarter, piece.notes["pitch"].tolist()):
-        distances = np.abs(np.array(engraved[pitch]) - onset)
-        wrong += int(distances.min(initial=np.inf) > 1)
+    for pitch in np.unique(piece.notes["pitch"]).tolist():
+        onsets = piece.onsets[piece.notes["pitch"] == pitch] * midi.ticks_per_quarter
+        distances = np.abs(np.array(engraved[pitch]) - onsets[:, None])
+        wrong += int((distances.min(axis=1, initial=np.inf) > 1).sum())
     return wrong
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import soundfile
 import symusic
 
+from pianolstm.display.soundfont import with_root_keys
 from pianolstm.midi import to_symusic
 from pianolstm.piece import Piece
 
@@ -101,4 +103,7 @@ def _synthesizer() -> symusic.Synthesizer:
             "pretty_midi's sound font TimGM6mb.sf2 is missing; reinstall it with "
             "`pip install --force-reinstall pretty-midi`"
         )
-    return symusic.Synthesizer(sf_path=str(font), sample_rate=SAMPLE_RATE)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder, font.name)
+        path.write_bytes(with_root_keys(font.read_bytes()))
+        return symusic.Synthesizer(sf_path=str(path), sample_rate=SAMPLE_RATE)

@@ -42,16 +42,14 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
     names = defaultdict(str, enumerate(piece.track_names))
     staves = [_staff(piece.key, bars, *part) for part in _parts(notes, names)]
+    measures = list(staves[0].getElementsByClass(music21.stream.Measure))
     for tick, bpm in piece.tempi:
         place = int(to_units(np.array(tick), piece.ticks_per_quarter))
-        for measure, bar in zip(staves[0].getElementsByClass(music21.stream.Measure), bars):
+        for measure, bar in zip(measures, bars):
             if bar.start <= place < bar.stop:
                 mark = music21.tempo.MetronomeMark(number=round(bpm))
                 measure.insert(Fraction(place - bar.start, UNITS), mark)
     for staff in staves:
-        staff.makeBeams(inPlace=True)
-        for voice in staff.recurse().getElementsByClass(music21.stream.Voice):
-            _break_beams(voice)
         stream.insert(0, staff)
     symbol = "bracket" if len(staves) > 2 else "brace"
     stream.insert(0, music21.layout.StaffGroup(staves, symbol=symbol))
@@ -126,9 +124,12 @@ def _staff(
         found = voices(notes, apart=True)
     signature = music21.key.KeySignature(sharps)
     metre = None
+    metres = {bar.metre: music21.meter.TimeSignature(bar.metre) for bar in bars}
     for number, bar in enumerate(bars, start=1):
         measure = _measure(bar, found, sharps + minor)
         measure.number = number
+        for voice in measure.voices:
+            _beam(voice, metres[bar.metre])
         if number == 1:
             measure.insert(0, clef)
             measure.insert(0, signature)
@@ -183,7 +184,7 @@ def _rests(
     return rests
 
 
-def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.chord.Chord]:
+def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.note.NotRest]:
     """The part of a chord that lies in a bar: one that can be written, or several that are tied."""
     begin = max(chord.onset, bar.start)
     elements = []
@@ -192,7 +193,11 @@ def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.chord.Chord]:
         for step, alter, octave in [spelled(pitch, centre) for pitch in chord.pitches]:
             accidental = music21.pitch.Accidental(alter)
             pitches.append(music21.pitch.Pitch(step=step, accidental=accidental, octave=octave))
-        element = music21.chord.Chord(pitches, quarterLength=Fraction(length, UNITS))
+        duration = music21.duration.Duration(Fraction(length, UNITS))
+        if len(pitches) == 1:
+            element = music21.note.Note(pitches[0], duration=duration)
+        else:
+            element = music21.chord.Chord(pitches, duration=duration)
         ties = {(0, 0): None, (0, 1): "start", (1, 1): "continue", (1, 0): "stop"}
         tie = ties[begin > chord.onset, begin + length < chord.end]
         element.tie = music21.tie.Tie(tie) if tie else None
@@ -217,12 +222,18 @@ def _bracket_triplets(voice: music21.stream.Voice) -> None:
         opens = closes or not element.duration.tuplets
 
 
-def _break_beams(voice: music21.stream.Voice) -> None:
-    """Break beams that cross the end of a bracket, which verovio plays wrongly.
+def _beam(voice: music21.stream.Voice, metre: music21.meter.TimeSignature) -> None:
+    """Beam the notes of a bar, whose end counts where the bar is short.
 
-    Equal notes that fill a bracket get a beam of their own, all others flags.
+    (music21's `makeBeams` does so too, but looks through the whole staff for the metre of each
+    bar.) A beam that crosses the end of a bracket is broken, because verovio plays it wrongly:
+    equal notes that fill a bracket get a beam of their own, all others flags.
     """
     elements = list(voice.notesAndRests)
+    missing = metre.barDuration.quarterLength - voice.highestTime
+    if len(elements) > 1 and missing >= 0:
+        for element, beam in zip(elements, metre.getBeams(elements, measureStartOffset=missing)):
+            element.beams = beam or music21.beam.Beams()
     tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
     beams = [None if e.isRest or not e.beams else e.beams.getTypes()[0] for e in elements]
     brackets = _spans(tuplets)
