@@ -217,6 +217,8 @@ def test_a_marked_bar_and_no_other_has_its_colour():
     first, second = coloured(svg, {2: "#ff0000"}).split('class="measure"')[1:]
     assert "#ff0000" not in first
     assert second.startswith(' color="#ff0000" fill="#ff0000"')
+    first, second = coloured(svg, {1: "#00ff00", 2: "#ff0000"}).split('class="measure"')[1:]
+    assert first.startswith(' color="#00ff00"') and second.startswith(' color="#ff0000"')
     assert coloured(svg, {}) == svg
     assert score(piece, {2: "#ff0000"}).png != score(piece).png
     for bar in (0, 3):
