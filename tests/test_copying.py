@@ -62,17 +62,6 @@ def test_runs_do_not_cross_from_one_piece_into_the_next():
     assert corpus.longest_copies([tune(60, 62, 64, 65)])[0].notes == 2
 
 
-def test_share_of_grams_by_hand():
-    corpus = Corpus([SONG])
-    half = tune(60, 62, 64, 90, 92)  # runs of 2 notes: +2 +2 known, +26 not, +2 known
-    assert corpus.share_of_grams(half, 2) == pytest.approx(3 / 4)
-    assert corpus.share_of_grams(half, 3) == pytest.approx(1 / 3)
-    assert corpus.share_of_grams(SONG.transpose(-7), 8) == 1
-    assert np.isnan(corpus.share_of_grams(half, 6))
-    with pytest.raises(ValueError, match="n is 1; a run has at least 2"):
-        corpus.share_of_grams(half, 1)
-
-
 def test_pieces_of_no_or_one_note():
     corpus = Corpus([SONG])
     copies = corpus.longest_copies([Piece.from_quarters([]), tune(60)])

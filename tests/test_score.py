@@ -11,7 +11,7 @@ from music21 import converter
 
 from pianolstm.display import score, to_stream, write_musicxml
 from pianolstm.display.notation import voices
-from pianolstm.display.score import engrave, misplaced_notes, to_musicxml
+from pianolstm.display.score import coloured, engrave, misplaced_notes, to_musicxml
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece
@@ -209,3 +209,18 @@ def test_triplets_among_rests_and_sixteenths_are_where_they_sound():
 def test_a_piece_without_notes():
     with pytest.raises(ValueError, match="'silence' holds no notes to engrave"):
         score(Piece.from_quarters([], name="silence"))
+
+
+def test_a_marked_bar_and_no_other_has_its_colour():
+    piece = Piece.from_quarters([(i, 1, 60 + i) for i in range(8)])
+    svg = engrave(piece).renderToSVG(1)
+    first, second = coloured(svg, {2: "#ff0000"}).split('class="measure"')[1:]
+    assert "#ff0000" not in first
+    assert second.startswith(' color="#ff0000" fill="#ff0000"')
+    first, second = coloured(svg, {1: "#00ff00", 2: "#ff0000"}).split('class="measure"')[1:]
+    assert first.startswith(' color="#00ff00"') and second.startswith(' color="#ff0000"')
+    assert coloured(svg, {}) == svg
+    assert score(piece, {2: "#ff0000"}).png != score(piece).png
+    for bar in (0, 3):
+        with pytest.raises(ValueError, match=f"no bar {bar} to mark; the score has bars 1 to 2"):
+            score(piece, {bar: "#ff0000"})

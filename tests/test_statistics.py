@@ -2,32 +2,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
-from scipy.stats import gaussian_kde
 
-from pianolstm.evaluation.comparison import bootstrap, overlapping_area, pooled, shuffled_parts
+from pianolstm.evaluation.comparison import bootstrap, pooled, shuffled_parts
 from pianolstm.evaluation.statistics import (
-    DESCRIPTORS,
-    LENGTHS,
     agreement,
     bars,
     crossings,
-    duration_histogram,
     durations,
     ends_on_tonic_triad,
     ends_with_cadence,
-    groove_consistency,
-    interval_histogram,
     key_of,
     key_text,
-    note_density,
     off_beat_share,
     parallels,
     part_lines,
-    pitch_class_entropy,
-    pitch_range,
-    polyphony,
-    scale_consistency,
     silences,
     written_key,
 )
@@ -54,7 +42,6 @@ def test_a_new_statistic_is_a_function():
     pieces = [tune(60, 72), tune(64, 74), Piece.from_quarters([])]
     found = bootstrap([highest(piece) for piece in pieces])
     assert (found.value, found.low, found.high) == (73, 72, 74)
-    assert overlapping_area(pieces[:2] * 2, pieces[:2] * 2, highest) > 0.5
 
 
 def test_bootstrap_agrees_with_the_normal_interval_and_leaves_nan_out():
@@ -168,84 +155,3 @@ def test_what_is_a_cadence_and_what_is_not():
     assert ends_with_cadence(Piece.from_quarters(SCALE + moving)) == 1
     cluster = Piece.from_quarters([(0, 1, 60 + i) for i in range(12)])
     assert key_of(cluster) == (-1, "none")
-
-
-def test_pitch_class_entropy_by_hand():
-    assert pitch_class_entropy(tune(60, 72, 48)) == 0
-    assert pitch_class_entropy(tune(60, 62, 72, 74)) == pytest.approx(1)
-    assert pitch_class_entropy(tune(60, 60, 60, 64)) == pytest.approx(0.811278, abs=1e-6)
-    assert pitch_class_entropy(tune(*range(60, 72))) == pytest.approx(np.log2(12))
-
-
-def test_scale_consistency_by_hand():
-    assert scale_consistency(tune(62, 64, 66, 67, 69, 71, 73, 74)) == 1  # D major
-    assert scale_consistency(tune(60, 61, 62, 63)) == 0.75
-    assert scale_consistency(tune(*range(60, 72))) == pytest.approx(7 / 12)
-
-
-def test_groove_consistency_by_hand():
-    same = [(t, 1, 60) for t in (0, 2, 4, 6)]
-    assert groove_consistency(Piece.from_quarters(same)) == 1
-    more = [*same, (5, 1, 62), (5.25, 0.5, 64)]  # two of 16 places differ
-    assert groove_consistency(Piece.from_quarters(more)) == pytest.approx(14 / 16)
-    waltz = Piece.from_quarters([(0, 1, 60), (3, 1, 60), (4, 1, 60)], time_signatures=((0, 3, 4),))
-    assert groove_consistency(waltz) == pytest.approx(15 / 16)
-    aba = Piece.from_quarters([(t, 1, 60) for t in (0, 4, 5, 8)])  # neighbours: 1 of 16, twice
-    assert groove_consistency(aba) == pytest.approx(15 / 16)  # of all pairs one is equal: 23 / 24
-    assert np.isnan(groove_consistency(tune(60)))
-
-
-def test_polyphony_counts_what_sounds_while_anything_does():
-    # one note for a quarter, two for a quarter, silence for two, the same pitch twice for one
-    piece = Piece.from_quarters([(0, 2, 60), (1, 1, 64), (4, 1, 67, 0), (4, 1, 67, 1)])
-    assert polyphony(piece) == pytest.approx((1 + 2 + 1) / 3)
-
-
-def test_density_and_range():
-    piece = Piece.from_quarters([(0, 1, 60), (0, 2, 48), (1, 1, 67)])
-    assert note_density(piece) == 1.5
-    assert pitch_range(piece) == 19
-
-
-def test_histograms_by_hand():
-    piece = Piece.from_quarters([(0, 1, 60), (0, 1, 48), (1, 0.5, 62), (2, 0.5, 59), (3, 3, 79)])
-    intervals = interval_histogram(piece)  # top notes 60 62 59 79
-    assert intervals[[2, 3, 13]] == pytest.approx([1 / 3] * 3)
-    assert intervals.sum() == pytest.approx(1)
-    lengths = dict(zip(LENGTHS, duration_histogram(piece)))
-    assert {k: v for k, v in lengths.items() if v} == {1: 0.4, 0.5: 0.4, 3: 0.2}
-
-
-def test_nothing_has_no_statistics():
-    empty = Piece.from_quarters([])
-    for statistic in (*DESCRIPTORS.values(), interval_histogram, duration_histogram):
-        assert np.isnan(statistic(empty)).all()
-
-
-def test_overlapping_area_knows_same_from_different():
-    rng = np.random.default_rng(0)
-    low, also_low, high = (
-        [tune(*rng.integers(60, 60 + width, size=20)) for _ in range(40)] for width in (12, 12, 40)
-    )
-    alike = overlapping_area(also_low, low, pitch_range)
-    assert alike > 0.8
-    assert overlapping_area(high, low, pitch_range) < 0.2
-    assert overlapping_area(also_low, low, interval_histogram) > 0.8
-    narrow = overlapping_area([low[0]] * 40, low, pitch_range)  # the right place, no variety
-    assert narrow < alike
-
-
-def test_overlapping_area_by_hand():
-    """Ranges 2, 4 and 7 against 2 and 4, integrated by another method."""
-    reference, ours = ([tune(60, 60 + r) for r in ranges] for ranges in ((2, 4, 7), (2, 4)))
-    intra, inter = gaussian_kde([2, 5, 3]), gaussian_kde([0, 2, 5, 2, 0, 3])
-    expected, _ = quad(lambda x: min(intra(x)[0], inter(x)[0]), -30, 40, limit=400)
-    assert overlapping_area(ours, reference, pitch_range) == pytest.approx(expected, abs=1e-3)
-
-
-def test_overlapping_area_of_sets_without_variety():
-    one = [tune(60, 62)] * 3
-    assert overlapping_area(one, one, pitch_range) == 1
-    assert overlapping_area([tune(60, 64)] * 3, one, pitch_range) == 0
-    assert np.isnan(overlapping_area(one, one[:2], pitch_range))
-    assert np.isnan(overlapping_area([tune(60)], one, interval_histogram))

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -23,18 +25,19 @@ from pianolstm.piece import Piece
 PAGE = {"pageWidth": 1800, "pageHeight": 60000, "adjustPageHeight": True, "scale": 45}
 
 
-def score(piece: Piece) -> Picture:
+def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
     """Engrave a piece on its staves (see `to_stream`); give `piece.bars(1, 8)` for a part of it.
 
-    The text of the picture says how many notes are not engraved where they sound, if any. Raises
-    ValueError for a piece without notes.
+    `marked` gives bars (counted from 1) a colour: {4: "#0072B2"}. The text of the picture says how
+    many notes are not engraved where they sound, if any. Raises ValueError for a piece without
+    notes, and for a marked bar that it does not have.
     """
     if not len(piece):
         raise ValueError(f"piece {piece.name!r} holds no notes to engrave")
     toolkit = engrave(piece)
     # Text is set in matplotlib's fonts, because a bare machine has none. They lack verovio's
     # private code for the quarter note of a tempo mark, but hold Unicode's.
-    svg = toolkit.renderToSVG(1)
+    svg = coloured(toolkit.renderToSVG(1), marked or {})
     svg = svg.replace("\ueca5", "\N{QUARTER NOTE}").replace('"Leipzig"', '"DejaVu Sans"')
     png = resvg_py.svg_to_bytes(
         svg_string=svg,
@@ -48,6 +51,17 @@ def score(piece: Piece) -> Picture:
     if wrong:
         text += f", {wrong} of them NOT where they sound"
     return Picture(bytes(png), text)
+
+
+def coloured(svg: str, marked: Mapping[int, str]) -> str:
+    """verovio's page with some bars in colour; ValueError for a bar that it does not have."""
+    bars = [match.end() for match in re.finditer(r'<g id="\w+" class="measure"', svg)]
+    for bar in sorted(marked, reverse=True):  # from the end, so that earlier places stay right
+        if not 1 <= bar <= len(bars):
+            raise ValueError(f"there is no bar {bar} to mark; the score has bars 1 to {len(bars)}")
+        place, colour = bars[bar - 1], marked[bar]  # `fill` for heads, `color` for lines
+        svg = f'{svg[:place]} color="{colour}" fill="{colour}"{svg[place:]}'
+    return svg
 
 
 def engrave(piece: Piece) -> verovio.toolkit:

@@ -5,7 +5,7 @@
     baselines    models that only count tokens: bigram and Kneser-Ney
     benchmark    nats a frame of piano rolls, beside results from the literature
     statistics   what a piece is like, in numbers
-    comparison   statistics of sets of pieces with confidence intervals; how alike two sets are
+    comparison   statistics of sets of pieces with confidence intervals
     copying      runs that a piece shares with the training music; loops
     judge        a network that tells human from generated pieces
 
@@ -17,10 +17,10 @@ not need PyTorch.
 from importlib import import_module
 
 _NAMES = {
-    "statistics": "DESCRIPTORS LENGTHS MAJOR_PROFILE agreement bars crossings duration_histogram "
-    "durations ends_on_tonic_triad ends_with_cadence interval_histogram key_of key_text "
-    "off_beat_share parallels part_lines silences written_key",
-    "comparison": "Interval bootstrap overlapping_area pooled ratio shuffled_parts",
+    "statistics": "MAJOR_PROFILE agreement bars crossings durations ends_on_tonic_triad "
+    "ends_with_cadence key_of key_text off_beat_share parallels part_lines silences sounding "
+    "written_key",
+    "comparison": "Interval bootstrap pooled ratio shuffled_parts",
     "copying": "Corpus longest_copied_runs repetition",
     "baselines": "Bigram KneserNey fitted_bigram",
     "likelihood": "NoteLikelihood bigram_nll nll note_likelihood predictions uniform_nll "

@@ -1,11 +1,7 @@
-"""Sets of pieces: a statistic with its confidence interval, and how alike two sets are.
-
-A statistic is any function of a `Piece`; pieces for which it is NaN are left out.
-"""
+"""Sets of pieces: a statistic with its confidence interval, and a set to compare with."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -58,38 +54,6 @@ def ratio(rows: np.ndarray) -> float:
 def pooled(rows: np.ndarray) -> float:
     """Rows (events, occasions), one a piece → events per 1,000 occasions, over all pieces."""
     return 1000 * ratio(rows)
-
-
-def overlapping_area(
-    pieces: Sequence[Piece],
-    reference: Sequence[Piece],
-    statistic: Callable[[Piece], float | np.ndarray],
-) -> float:
-    """How similar two sets of pieces are in a statistic, from 0 (not at all) to 1 (alike).
-
-    The distances between all pairs of reference pieces, and those from every piece to every
-    reference piece, become two densities (Gaussian kernels, Scott's width); the result is the area
-    under both. A set must therefore vary as the reference does, not only have its mean. Source:
-    Yang and Lerch 2020, intra-set and inter-set distances. NaN unless three reference pieces and
-    one of the others have the statistic.
-    """
-    from scipy.stats import gaussian_kde  # slow to import
-
-    ours, theirs = [], []
-    for group, rows in ((pieces, ours), (reference, theirs)):
-        values = (np.atleast_1d(statistic(piece)) for piece in group)
-        rows.extend(value for value in values if not np.isnan(value).any())
-    if len(theirs) < 3 or not ours:
-        return np.nan
-    intra = np.array([np.linalg.norm(a - b) for a, b in itertools.combinations(theirs, 2)])
-    inter = np.array([np.linalg.norm(a - b) for a in ours for b in theirs])
-    if not np.ptp(intra) or not np.ptp(inter):  # a single distance has no density
-        return float(np.array_equal(np.unique(intra), np.unique(inter)))
-    densities = gaussian_kde(intra), gaussian_kde(inter)
-    margin = 4 * max(np.sqrt(density.covariance.item()) for density in densities)
-    low, high = min(intra.min(), inter.min()) - margin, max(intra.max(), inter.max()) + margin
-    x = np.linspace(low, high, 1000)
-    return float(np.trapezoid(np.minimum(densities[0](x), densities[1](x)), x))
 
 
 def shuffled_parts(pieces: Sequence[Piece], seed: int = 0) -> list[Piece]:

@@ -89,7 +89,6 @@ class Corpus:
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._ids: dict[Step, int] = {}  # from 1 on
         self._encoded: list[list[int]] = []
-        self._runs: dict[int, set[tuple[int, ...]]] = {}  # notes → all runs of so many notes
         for piece in pieces:
             ids = [self._ids.setdefault(step, len(self._ids) + 1) for step in steps(piece)]
             self._encoded.append(ids)
@@ -109,19 +108,3 @@ class Corpus:
                 seconds = piece.seconds_at(end) - piece.seconds_at(notes["onset"][0])
             copies.append(Copy(len(notes), seconds))
         return copies
-
-    def share_of_grams(self, piece: Piece, n: int) -> float:
-        """Share of a piece's runs of n notes that occur in the corpus; NaN if it has none.
-
-        Raises ValueError for n below 2, because a single note is not a copy.
-        """
-        if n < 2:
-            raise ValueError(f"n is {n}; a run has at least 2 notes")
-        if n not in self._runs:
-            self._runs[n] = {run for ids in self._encoded for run in _runs(ids, n - 1)}
-        own = _runs(self._encode(piece), n - 1)
-        return float(np.mean([run in self._runs[n] for run in own])) if own else np.nan
-
-
-def _runs(ids: list[int], length: int) -> list[tuple[int, ...]]:
-    return [tuple(ids[start : start + length]) for start in range(len(ids) - length + 1)]

@@ -1,12 +1,10 @@
 """What a piece is like, in numbers that can be compared.
 
 A statistic is a function of a `Piece`, or of its `part_lines`; times are in quarters. It is NaN
-where a piece has too little for it. A new statistic is one new function; `comparison` takes any.
+where a piece has too little for it. A new statistic is one new function.
 
-Sources that are cited by their year: Dong et al. 2020, "MusPy"; Mogren 2016, "C-RNN-GAN"; Wu and
-Yang 2020, "The Jazz Transformer on the Front Line"; Yang and Lerch 2020, "On the Evaluation of
-Generative Models in Music"; Krumhansl 1990, "Cognitive Foundations of Musical Pitch"; Aldwell and
-Schachter, "Harmony and Voice Leading".
+Sources: Krumhansl 1990, "Cognitive Foundations of Musical Pitch"; Aldwell and Schachter, "Harmony
+and Voice Leading".
 """
 
 from __future__ import annotations
@@ -23,9 +21,7 @@ MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.2
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 NO_KEY = (-1, "none")
 TRIADS = ({0, 3}, {0, 3, 7}, {0, 4}, {0, 4, 7})  # semitones above the root, with or without fifth
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major, natural minor
 CONSONANT = (0, 3, 4, 5, 7, 8, 9)  # semitones modulo 12: unisons, thirds, fourths, fifths, sixths
-LENGTHS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1, 1.5, 2, 3, 4)  # quarters
 SILENT = -1
 
 # ---- time
@@ -39,18 +35,6 @@ def bars(piece: Piece) -> int:
 def durations(piece: Piece) -> np.ndarray:
     """Length of every note, shape (notes,)."""
     return piece.notes["duration"] / piece.ticks_per_quarter
-
-
-def duration_histogram(piece: Piece) -> np.ndarray:
-    """Share of the notes whose length is nearest, as a ratio, to each of `LENGTHS`; shape (10,).
-
-    Source: Yang and Lerch 2020, note length histogram.
-    """
-    if not len(piece):
-        return np.full(len(LENGTHS), np.nan)
-    lengths = np.maximum(durations(piece), 1e-3)
-    distances = np.abs(np.log(lengths)[:, None] - np.log(LENGTHS))
-    return np.bincount(distances.argmin(axis=1), minlength=len(LENGTHS)) / len(piece)
 
 
 def silences(piece: Piece) -> np.ndarray:
@@ -67,96 +51,6 @@ def off_beat_share(piece: Piece) -> float:
         return np.nan
     return float((piece.notes["onset"] % piece.ticks_per_quarter != 0).mean())
 
-
-def note_density(piece: Piece) -> float:
-    """Onsets in a quarter, on average: note count of Yang and Lerch 2020, divided by the length."""
-    return len(piece) * piece.ticks_per_quarter / piece.end if len(piece) else np.nan
-
-
-def groove_consistency(piece: Piece) -> float:
-    """Similarity of the onsets in neighbouring bars, 1 if they are in the same places.
-
-    Each bar becomes a row of 16 bits; the result is 1 minus the mean share of bits in which a bar
-    differs from the next. Source: Dong et al. 2020 (Wu and Yang 2020 compare all pairs of bars).
-    """
-    starts = np.array(piece.bar_starts())
-    if len(starts) < 2 or not len(piece):
-        return np.nan
-    lengths = np.append(np.diff(starts), starts[-1] - starts[-2])
-    bar = np.searchsorted(starts, piece.notes["onset"], side="right") - 1
-    place = (piece.notes["onset"] - starts[bar]) * 16 // lengths[bar]
-    grid = np.zeros((len(starts), 16), dtype=bool)
-    grid[bar, np.minimum(place, 15)] = True
-    return float(1 - (grid[1:] != grid[:-1]).mean())
-
-
-# ---- pitch
-
-
-def pitch_class_counts(piece: Piece) -> np.ndarray:
-    """Number of notes of each pitch class, shape (12,)."""
-    return np.bincount(piece.notes["pitch"] % 12, minlength=12)
-
-
-def pitch_class_entropy(piece: Piece) -> float:
-    """Entropy of the pitch classes in bits, from 0 to log2 12 = 3.58 (Dong et al. 2020)."""
-    if not len(piece):
-        return np.nan
-    counts = pitch_class_counts(piece)
-    p = counts[counts > 0] / len(piece)
-    return float((p * np.log2(1 / p)).sum())
-
-
-def scale_consistency(piece: Piece) -> float:
-    """Largest share of notes in any major or natural minor scale (Mogren 2016)."""
-    if not len(piece):
-        return np.nan
-    counts = pitch_class_counts(piece)
-    most = 0
-    for tonic, scale in itertools.product(range(12), SCALES):
-        classes = [(tonic + step) % 12 for step in scale]
-        most = max(most, counts[classes].sum())
-    return float(most / len(piece))
-
-
-def polyphony(piece: Piece) -> float:
-    """Mean number of pitches that sound at once, silence not counted (Dong et al. 2020)."""
-    begin, end = piece.notes["onset"], piece.notes["onset"] + piece.notes["duration"]
-    moments = np.unique(np.concatenate([begin, end]))
-    if len(moments) < 2:
-        return np.nan
-    numbers = np.array([len(np.unique(sounding(piece, moment))) for moment in moments[:-1]])
-    ticks = np.diff(moments) * (numbers > 0)
-    return float((numbers * ticks).sum() / ticks.sum())
-
-
-def pitch_range(piece: Piece) -> float:
-    """Semitones from the lowest note to the highest (Yang and Lerch 2020)."""
-    return float(np.ptp(piece.notes["pitch"].astype(int))) if len(piece) else np.nan
-
-
-def interval_histogram(piece: Piece) -> np.ndarray:
-    """Share of each interval between successive top notes: 0 to 12 semitones, 13 for all larger.
-
-    Shape (14,). After Yang and Lerch 2020, whose pitch interval is the mean of these.
-    """
-    _, place = np.unique(piece.notes["onset"], return_inverse=True)
-    top = np.zeros(place.max(initial=-1) + 1, dtype=int)
-    np.maximum.at(top, place, piece.notes["pitch"])
-    intervals = np.minimum(np.abs(np.diff(top)), 13)
-    if not len(intervals):
-        return np.full(14, np.nan)
-    return np.bincount(intervals, minlength=14) / len(intervals)
-
-
-DESCRIPTORS: dict[str, Callable[[Piece], float]] = {
-    "pitch-class entropy": pitch_class_entropy,
-    "scale consistency": scale_consistency,
-    "groove consistency": groove_consistency,
-    "polyphony": polyphony,
-    "notes a quarter": note_density,
-    "pitch range": pitch_range,
-}
 
 # ---- key and ending
 
