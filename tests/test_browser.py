@@ -121,7 +121,7 @@ def test_a_rendered_page_from_the_file_system(tab, rendered):
     assert seconds < 2
     check_player(tab)
     photograph(tab, "page_player")
-    tab.locator("text=on one scale of time").scroll_into_view_if_needed()
+    tab.locator("text=The upper roll is the original").scroll_into_view_if_needed()
     tab.mouse.wheel(0, 500)
     photograph(tab, "page_compare")
     tab.get_by_role("link", name="encoding", exact=True).first.click()

@@ -1,4 +1,4 @@
-"""The notebooks as committed: executed, compared, short cells, small files."""
+"""The notebooks as committed: executed, compared, short cells, small files, few words."""
 
 import re
 import statistics
@@ -15,13 +15,60 @@ def code_cells(path):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def words_and_cells(path):
+    """How many words there are to read, and how many code cells to run.
+
+    Code blocks, HTML tags and addresses are no words. Folded solutions count as words, the code
+    cells below the heading "Exercises" do not count as cells.
+    """
+    words, cells, heading = 0, 0, ""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            cells += heading != "Exercises"
+            continue
+        text = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+        headings = re.findall(r"^#+ (.+)", text, re.MULTILINE)
+        heading = headings[-1] if headings else heading
+        text = re.sub(r"\]\([^)]*\)|<[^>]+>|https?://\S+", "", text)
+        words += sum(bool(re.search(r"\w", word)) for word in text.split())
+    return words, cells
+
+
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
     return request.param
 
 
-def test_all_eleven_are_there():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{i:02}" for i in range(1, 12)]
+def test_all_twelve_are_there():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{i:02}" for i in range(1, 13)]
+
+
+def test_the_first_six_are_read_in_an_evening():
+    sizes = {path.stem: words_and_cells(path) for path in NOTEBOOKS[:6]}
+    words, cells = map(sum, zip(*sizes.values()))
+    assert words <= 6500 and cells <= 100, f"{words} words and {cells} code cells: {sizes}"
+
+
+@pytest.mark.parametrize("number", [12])
+def test_a_later_notebook_is_short(number):
+    words, _ = words_and_cells(NOTEBOOKS[number - 1])
+    assert words <= 1200
+
+
+def test_only_what_is_read_and_run_is_counted(tmp_path):
+    markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [
+        markdown("# Two words\n\n```python\nno = 'words'\n```"),
+        code("1"),
+        markdown("[*one*](page.md#of-three) – <b>two</b> https://a.b/c three\n\n## Exercises"),
+        code("2"),
+        markdown("<details><summary>Solution</summary>\n\nseven\n</details>"),
+        code("3"),
+        markdown("## References"),
+        code("4"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "some.ipynb")
+    assert words_and_cells(tmp_path / "some.ipynb") == (9, 2)
 
 
 def test_every_cell_has_been_executed_in_order_and_without_error(notebook):
