@@ -113,6 +113,11 @@ class Checkpoint:
         ids = self.vocabulary.ids
         return {ids[a]: ids[b] for a, b in self.encoding.successors().items() if a in ids}
 
+    @property
+    def best_epoch(self) -> dict:
+        """The history's row of the epoch with the lowest validation loss."""
+        return min(self.history, key=lambda row: row["valid_loss"])
+
     def header(self) -> dict:
         """What a file holds beside the weights."""
         return {

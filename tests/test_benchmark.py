@@ -163,19 +163,12 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
         (["--checkpoint", "rolls", "--dropout", "0"], "dropout: with a checkpoint nothing is"),
         (["--checkpoint", "rolls", "--set", "shared=false", "--last"], "shared, last: with a"),
         (["--checkpoint", "events"], "events writes no piano rolls. Use one that benchmark"),
-        (["--frames", "4"], "frames mean nothing for tiny.mat, only for a folder"),
-        (["--only", "x"], "only, recursive and frames mean nothing for tiny.mat"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(mat_file, capsys, options, message):
     path = mat_file(traindata=[TUNE], validdata=[TUNE], testdata=[TUNE])
     assert main(["benchmark", str(path), *options]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_no_frames_in_a_quarter_are_refused(tmp_path, capsys):
-    assert main(["benchmark", str(tmp_path), "--frames", "0"]) == 2
-    assert "frames is 0; a quarter needs at least 1" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_measured_and_nothing_else(mat_file, tmp_path, capsys):

@@ -136,7 +136,7 @@ def test_every_file_is_accounted_for(mixed_folder, tmp_path):
     assert "zero.mid: the file is empty" in str(report)
     assert table["silence.mid"]["status"] == "empty"
     assert table["deep/scale again.mid"]["message"] == "same notes as deep/er/scale.MID"
-    assert (table["free.mid"]["beat"], report.performances) == ("no", 1)
+    assert "no beat" in table["free.mid"]["message"] and report.performances == 1
     assert "1 pieces without a beat left as played" in str(report)
     assert "everything but drums" in str(report)
 
@@ -148,15 +148,15 @@ def test_performances_can_be_dropped_or_bent(mixed_folder, tmp_path):
     assert "1 performance" in str(dropped)
     assert bent.performances == dropped.performances == 1
     assert "1 pieces without a beat bent to the grid" in str(bent)
-    assert rows(tmp_path / "kept")["free.mid"]["moved_max"] == "0.0000"
+    assert "left as it was played" in rows(tmp_path / "kept")["free.mid"]["message"]
     assert rows(tmp_path / "dropped")["free.mid"]["status"] == "performance"
     assert dropped.dropped["in performances without a beat"] == 200
-    assert float(rows(tmp_path / "bent")["free.mid"]["moved_max"]) > 0.1
+    assert "the furthest moved by 0.1" in rows(tmp_path / "bent")["free.mid"]["message"]
 
 
 def test_several_processes_give_the_same_store(mixed_folder, tmp_path):
     build_store(mixed_folder, tmp_path / "one", processes=1)
-    build_store(mixed_folder, tmp_path / "two", processes=2, progress=False)
+    build_store(mixed_folder, tmp_path / "two", processes=2)
     for name in ("ids.npy", "report.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -205,10 +205,10 @@ def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
     build_store(mixed_folder, out)
     header = json.loads((out / "store.json").read_text())
     (out / "store.json").write_text(json.dumps(header | {"lengths": header["lengths"][:-1]}))
-    with pytest.raises(StoreError, match=r"store\.json speaks of .* Make the store again"):
+    with pytest.raises(StoreError, match=r"tokens promised, .* are there\). Make one"):
         Dataset.load(out)
     (out / "store.json").write_text(json.dumps(header | {"format": 99}))
-    with pytest.raises(StoreError, match="a store of format 99"):
+    with pytest.raises(StoreError, match="format 99, this version reads"):
         Dataset.load(out)
     (out / "store.json").write_text(json.dumps(header))
     (out / "ids.npy").write_bytes((out / "ids.npy").read_bytes()[:-8])
