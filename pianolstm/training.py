@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +75,6 @@ def train(
     network: NetworkConfig,
     config: TrainConfig,
     folder: str | Path,
-    progress: bool | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
     command: str = "",
@@ -85,9 +83,9 @@ def train(
 
     Writes best.safetensors and last.safetensors into `folder`, and goes on from the latter where it
     is there already, to exactly the weights of an uninterrupted run (of one process; others draw
-    new dropout). `progress` shows a bar; None means only on a terminal. `stop_after` ends this call
-    after so many epochs. `on_epoch` gets the history's row after each. `command` is noted in the
-    file. In a process group all processes call this, and the first one writes.
+    new dropout). `stop_after` ends this call after so many epochs. `on_epoch` gets the history's
+    row after each. `command` is noted in the file. Shows a bar on a terminal. In a process group
+    all processes call this, and the first one writes.
 
     Raises TypeError for a network without the interface, CheckpointError if the folder holds
     another run, TrainingError for a loss that is no number, ValueError for impossible settings.
@@ -95,11 +93,10 @@ def train(
     run = set_up(data, network, config, Path(folder), command)
     history = run.checkpoint.history
     last = min(config.epochs, len(history) + (stop_after or config.epochs))
-    hidden = None if progress is None else not progress
     for epoch in range(len(history) + 1, last + 1):
         if config.seconds and history and _is_over(history[-1], config.seconds):
             break
-        row, done = train_epoch(run, epoch, hidden if rank() == 0 else True)
+        row, done = train_epoch(run, epoch)
         valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
         row |= {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)}
         history.append(row | ({"stopped_after": config.seconds} if done else {}))
@@ -155,7 +152,7 @@ def set_up(
     return run
 
 
-def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
+def train_epoch(run: Run, epoch: int) -> tuple[dict, bool]:
     """One pass over the training pieces: its row of the history, and whether time is up."""
     model, config = run.checkpoint.model, run.checkpoint.train_config
     total = batches_in_epoch(model, run.data.train, config)
@@ -165,6 +162,7 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
     done = run.progress(epoch - 1)
     model.train()
     began = last = time.perf_counter()
+    hidden = True if rank() else None  # None: shown on a terminal
     bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
     for loss, n in epoch_losses(model, run.data.train, config, epoch, done, run.objective):
         loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
@@ -240,21 +238,16 @@ def resume(run: Run) -> None:
     with other settings, music or vocabulary; only the time budget may change.
     """
     path = run.folder / "last.safetensors"
-    header, tensors = read_file(path)
-    mine = _settings(json.loads(json.dumps(run.checkpoint.header())))
-    theirs = _settings(header)
-    mine["music"], theirs["music"] = (
-        bytes(d.tolist()).hex()[:8]
-        for d in (data_digest(run.data.train), tensors.get("resume.data", torch.zeros(0)))
-    )
+    last, tensors = load_checkpoint(path), read_file(path)[1]
+    music = data_digest(run.data.train), tensors["resume.data"]
+    mine, theirs = map(_settings, (run.checkpoint, last), music)
     for name, had in theirs.items():
         if had != (has := mine.get(name)):
             raise CheckpointError(
                 f"{path}: holds a run with {name} = {str(had)[:60]}, not {str(has)[:60]}. Use "
                 "another folder, or delete this one to start again"
             )
-    weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
-    run.checkpoint.model.load_state_dict(weights)
+    run.checkpoint.model.load_state_dict(last.model.state_dict())
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("resume.optimizer."):
@@ -265,11 +258,11 @@ def resume(run: Run) -> None:
     torch.set_rng_state(tensors["resume.rng"])
     if "resume.rng_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["resume.rng_cuda"])
-    run.checkpoint.history.extend(header["history"])
+    run.checkpoint.history.extend(last.history)
 
 
-def _settings(header: dict) -> dict:
+def _settings(checkpoint: Checkpoint, music: torch.Tensor) -> dict:
     """What must be equal for a run to go on, by name."""
-    parts = header["network"] | header["encoding"] | header["train"]
-    parts.pop("seconds")
-    return parts | {"vocabulary": header["vocabulary"]}
+    parts = checkpoint.encoding.to_dict() | asdict(checkpoint.model.config)
+    parts |= asdict(replace(checkpoint.train_config, seconds=None))
+    return parts | {"vocabulary": checkpoint.vocabulary.tokens, "music": music.tolist()}

@@ -17,7 +17,6 @@ from pianolstm.checkpoint import (
 from pianolstm.dataset import prepare
 from pianolstm.evaluation import bigram_nll, nll
 from pianolstm.generation import generate
-from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
 
 
 def same(a, b):
@@ -29,7 +28,7 @@ def test_checkpoint_rebuilds_its_own_model(tmp_path, tiny):
     history = [{"epoch": 1, "valid_loss": 2.5}]
     whole = Checkpoint(model, vocabulary, encoding, history)
     path = save_checkpoint(tmp_path / "m.safetensors", whole)
-    loaded = load_checkpoint(path, vocabulary)
+    loaded = load_checkpoint(path)
     assert same(loaded.model.state_dict(), model.state_dict())
     assert (loaded.vocabulary, loaded.encoding, loaded.history) == (vocabulary, encoding, history)
     assert os.listdir(tmp_path) == ["m.safetensors"]
@@ -67,16 +66,6 @@ def test_a_header_of_the_wrong_shape_names_the_part(tmp_path, tiny, part, value)
     named = "weights" if value == {"name": "note", "vocabulary_size": 7, "hidden": [17]} else part
     with pytest.raises(CheckpointError, match=f"m.safetensors: its {named} cannot be used"):
         load_checkpoint(path)
-
-
-def test_checkpoint_of_another_vocabulary(tmp_path, tiny):
-    model, vocabulary, encoding = tiny
-    path = save_checkpoint(tmp_path / "m.safetensors", Checkpoint(model, vocabulary, encoding))
-    message = (
-        r"trained with 7 tokens, the vocabulary given has 3 \(2 in common\).*checkpoint\(path\)"
-    )
-    with pytest.raises(VocabularyMismatchError, match=message):
-        load_checkpoint(path, Vocabulary(["C4", "X"]))
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])

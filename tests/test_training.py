@@ -123,7 +123,7 @@ def test_a_folder_with_another_run_is_refused_by_what_differs(tmp_path, ids_piec
     run(ids_pieces, tmp_path)
     with pytest.raises(CheckpointError, match=r"holds a run with seed = 3, not 4\. Use another"):
         run(ids_pieces, tmp_path, config=replace(QUICK, seed=4))
-    with pytest.raises(CheckpointError, match=r"holds a run with hidden = \[8\], not \[9\]"):
+    with pytest.raises(CheckpointError, match=r"holds a run with hidden = \(8,\), not \(9,\)"):
         run(ids_pieces, tmp_path, model=replace(NOTE, hidden=(9,)))
 
 
