@@ -18,7 +18,7 @@ import torch
 from pianolstm.encodings import ArticleEncoding, Encoding, encoding_from_dict
 from pianolstm.folder import read_folder
 from pianolstm.grid import quantise
-from pianolstm.piece import Piece
+from pianolstm.piece import Piece, listed
 from pianolstm.split import PARTS, Split, is_chorale, split_pieces
 from pianolstm.store import StoreError, is_store, open_store
 from pianolstm.vocabulary import ALL_KEYS, UNK_ID, Vocabulary
@@ -215,21 +215,20 @@ def load_songs(
             )
         return data
     report = read_folder(songs)
-    pieces, notes, encoding = report.pieces, [str(report)], encoding or ArticleEncoding()
+    pieces, notes, encoding = report.pieces, str(report), encoding or ArticleEncoding()
     if encoding.needs_grid:
         moved = [quantise(piece, bend=True) for piece in pieces]
         pieces = [result.piece for result in moved]
-        for what, number in (
-            ("notes were merged on the grid", sum(result.merged for result in moved)),
-            ("moments were joined by the grid", sum(result.joined for result in moved)),
-            ("pieces without a beat were bent to it", sum(not r.has_beat for r in moved)),
-        ):
-            notes += [f"{number:,} {what}"] * bool(number)
+        counts = {
+            "notes merged": sum(result.merged for result in moved),
+            "moments joined": sum(result.joined for result in moved),
+            "pieces without a beat bent": sum(not result.has_beat for result in moved),
+        }
+        notes += f"\nto put them on the grid: {listed(counts)}"
     if only:
         pieces = [p for p in pieces if any(fnmatch(p.name, pattern) for pattern in only)]
     chorales_only = not only and any(map(is_chorale, pieces))
-    data = prepare(pieces, encoding, vocabulary, chorales_only, at_least)
-    return replace(data, report="\n".join(notes))
+    return replace(prepare(pieces, encoding, vocabulary, chorales_only, at_least), report=notes)
 
 
 def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:

@@ -88,7 +88,7 @@ def test_random_onsets_have_no_beat_and_are_left_alone():
     assert "left as it was played" in str(result)
     forced = quantise(piece, bend=True)
     assert not forced.has_beat
-    assert forced.on_grid
+    assert forced.grid
     assert "no beat" in str(forced)
     assert "the furthest moved by" in str(forced)
     assert set((forced.piece.notes["onset"] % 12).tolist()) <= {0, 3, 4, 6, 8, 9}

@@ -104,8 +104,5 @@ def program_names(programs: Sequence[int]) -> tuple[str, ...]:
     from pretty_midi import program_to_instrument_name
 
     names = [program_to_instrument_name(program) for program in programs]
-    result = []
-    for place, name in enumerate(names):
-        number = names[: place + 1].count(name)
-        result.append(f"{name} {number}" if names.count(name) > 1 else name)
-    return tuple(result)
+    numbered = [f"{name} {names[: i + 1].count(name)}" for i, name in enumerate(names)]
+    return tuple(b if names.count(a) > 1 else a for a, b in zip(names, numbered))
