@@ -76,18 +76,21 @@ def train(
     **settings: object,
 ) -> Checkpoint:
     """train a network and write its checkpoints"""
+    if last and not export:
+        raise ValueError("last says which epoch export writes. Give export, or leave it out")
     data = load_songs(songs, encoding, None, only, at_least)
     print(data.report, file=sys.stderr)
-    return _fit(data, network, out, export, last, command, settings)
+    best = _fit(data, network, out, command, settings)
+    if export:
+        chosen = load_checkpoint(out / "last.safetensors") if last else best
+        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
+    return best
 
 
 def _fit(
-    data: Dataset, network: str, out: Path, export: Path | None, last: bool, command: str,
-    settings: dict[str, object],
-) -> Checkpoint:  # fmt: skip
-    """Train, print the result, export it if asked. Returns the best epoch."""
-    if last and not export:
-        raise ValueError("last says which epoch export writes. Give export, or leave it out")
+    data: Dataset, network: str, out: Path, command: str, settings: dict[str, object]
+) -> Checkpoint:
+    """Train, and print the result. Returns the best epoch."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
     with process_group():
         best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
@@ -98,9 +101,6 @@ def _fit(
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
         f"validation {row['valid_loss']:.3f} nats a token, {out}/best.safetensors"
     )
-    if export:
-        chosen = load_checkpoint(out / "last.safetensors") if last else best
-        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
     return best
 
 
@@ -117,16 +117,13 @@ def benchmark(
     name: str | None = None,  # of the result in the log
     network: str = "note",  # which network
     out: Path = Path("runs/latest"),  # folder of the run
-    export: Path | None = None,  # also write the best epoch here, in half precision
-    last: bool = False,  # export the last epoch, not the best
     log: Path | None = None,  # append a line with the command and its result
     command: str = "",
     **settings: object,
 ) -> dict:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
-    useless = [*settings, *(["export"] if export else []), *(["last"] if last else [])]
-    if checkpoint and useless:
-        raise ValueError(f"{', '.join(useless)}: with a checkpoint nothing is trained")
+    if checkpoint and settings:
+        raise ValueError(f"{', '.join(settings)}: with a checkpoint nothing is trained")
     trained = load_pretrained(checkpoint) if checkpoint else None
     encoding = trained.encoding if trained else PianoRollEncoding()
     if not isinstance(encoding, PianoRollEncoding):
@@ -134,7 +131,7 @@ def benchmark(
     data = bm.roll_data(rolls, encoding)
     print(data.report, end="\n" * bool(data.report), file=sys.stderr)
     entry = {"name": name or rolls.stem, "data": rolls.stem, "command": command}
-    trained = trained or _fit(data, network, out, export, last, command, settings)
+    trained = trained or _fit(data, network, out, command, settings)
     entry |= bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
     entry |= {"baselines": rows} if rows else {}

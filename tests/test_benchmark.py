@@ -161,7 +161,6 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
     ("options", "message"),
     [
         (["--checkpoint", "rolls", "--dropout", "0"], "dropout: with a checkpoint nothing is"),
-        (["--checkpoint", "rolls", "--set", "shared=false", "--last"], "shared, last: with a"),
         (["--checkpoint", "events"], "events writes no piano rolls. Use one that benchmark"),
     ],
 )

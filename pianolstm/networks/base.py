@@ -113,19 +113,19 @@ def check_interface(model: nn.Module, vocabulary_size: int) -> None:
     missing = [name for name in needed if not callable(getattr(model, name, None))]
     if missing:
         raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks.py")
-    device = next(model.parameters()).device
-    ids, was_training = torch.zeros(2, 3, dtype=torch.long, device=device), model.training
+    ids = torch.zeros(2, 3, dtype=torch.long, device=next(model.parameters()).device)
+    was_training = model.training
     model.eval()
     with torch.no_grad():
+        found = {"step": (model.step(ids[:, 0], model.zero_state(2))[0], (2, V))}
         if reads == "windows":
-            found, wanted = model.predict_next(ids), (2, V)
+            found["predict_next"] = model.predict_next(ids), (2, V)
         else:
-            found, wanted = model(ids)[0], (2, 3, V)  # validation gives no state
-        one = model.step(ids[:, 0], model.zero_state(2))[0]
+            found["forward"] = model(ids)[0], (2, 3, V)  # validation gives no state
     model.train(was_training)
-    for what, shape, expected in (("its logits", found.shape, wanted), ("step", one.shape, (2, V))):
-        if tuple(shape) != expected:
-            raise TypeError(f"{kind}: {what} have shape {tuple(shape)} where {expected} is needed")
+    for name, (logits, shape) in found.items():
+        if tuple(logits.shape) != shape:
+            raise TypeError(f"{kind}.{name}: logits of shape {tuple(logits.shape)}, not {shape}")
 
 
 class RecurrentNetwork(nn.Module):
