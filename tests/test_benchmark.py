@@ -14,8 +14,6 @@ from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation import Bigram, nll
 from pianolstm.evaluation.benchmark import (
     KINDS,
-    baseline_rows,
-    best_order,
     copying,
     frame_losses,
     frame_nll,
@@ -71,14 +69,6 @@ def test_rolls_come_back_from_a_file_and_through_the_vocabulary(mat_file):
         assert np.array_equal(back, np.roll(TUNE, semitones, axis=1)) and not mended
 
 
-def test_a_piece_stays_in_its_key_where_another_would_leave_the_piano():
-    low = roll([LOWEST + 2])
-    data = roll_dataset([low], [low], [low], PianoRollEncoding())
-    notes = [data.vocabulary.decode(version)[1] for version in data.train[0]]
-    own = notes[ALL_KEYS.index(0)]
-    assert [note == own for note in notes] == [s in (-6, -5, -4, -3, 0) for s in ALL_KEYS]
-
-
 def test_files_that_are_no_benchmark_are_named(tmp_path, mat_file):
     with pytest.raises(ValueError, match=r"gone\.mat: no such file.*README"):
         load_rolls(tmp_path / "gone.mat")
@@ -124,12 +114,6 @@ def test_repeating_mixes_with_the_bigram(data):
     r = 1 / 5  # one frame of five repeats, in every training piece
     assert mixed[0] == pytest.approx(alone[0])
     assert mixed[1] == pytest.approx(-np.log(r + (1 - r) * np.exp(-alone[1])))
-
-
-def test_n_grams_learn_a_tune_that_bigrams_cannot(data):
-    rows = baseline_rows(data)
-    assert best_order(data).order > 2
-    assert min(rows, key=rows.get).startswith("Kneser-Ney")
 
 
 def test_published_rows_stand_beside_ours():

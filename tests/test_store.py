@@ -14,15 +14,12 @@ import pytest
 from mido import Message
 
 from pianolstm.__main__ import main
-from pianolstm.checkpoint import TrainConfig, train_config
 from pianolstm.dataset import Dataset, prepare
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.folder import find_midi_files, read_folder
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi, write_midi
-from pianolstm.networks import NetworkConfig
 from pianolstm.store import ReadConfig, StoreError, build_store, encode_file, is_store
-from pianolstm.training import train
 from pianolstm.vocabulary import ALL_KEYS
 
 
@@ -69,25 +66,6 @@ def test_a_store_splits_and_numbers_as_prepare_does(our_store, song_pieces):
     stored = np.flatnonzero(store.parts == 0).tolist().index(place["bach_bwv269"])
     for key in range(len(ALL_KEYS)):
         assert np.array_equal(store.train[stored][key], data.train[mine][key])
-
-
-def test_ids_are_mapped_and_not_loaded(our_store):
-    store = our_store[1]
-    assert isinstance(store.ids, np.memmap) and store.ids.dtype == np.int32
-    assert all(np.shares_memory(piece.numbers, store.ids) for piece in store.train[:9])
-    assert "375 read" in store.report
-
-
-@pytest.mark.parametrize("network", ["note", "article"])
-def test_training_takes_a_store(our_store, tmp_path, network):
-    data = our_store[1]
-    if network == "article":
-        config = train_config("article", epochs=1, seconds=0.1, steps=20)
-        model = NetworkConfig("article", len(data.vocabulary), (4, 4, 4), 0.0)
-    else:
-        config = TrainConfig(epochs=1, seconds=0.1)
-        model = NetworkConfig("note", len(data.vocabulary), (8,), 0.0)
-    assert train(data, model, config, tmp_path / network).history[0]["valid_loss"] > 0
 
 
 def test_commands_read_and_train(tmp_path, piano_songs, capsys):
