@@ -225,8 +225,8 @@ def _of_right_types(config: Config) -> Config:
 
 def pretrained_names() -> list[str]:
     """Names of the networks that come with the package."""
-    files = (path.name for path in FOLDER.iterdir())
-    return sorted(name.removesuffix(".safetensors") for name in files if "safetensors" in name)
+    names = (Path(path.name) for path in FOLDER.iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".safetensors")
 
 
 def load_pretrained(name: str) -> Checkpoint:

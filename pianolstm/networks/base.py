@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -62,11 +62,9 @@ def register(name: str, training: dict | None = None, **network) -> Callable:
     """Make a network known to checkpoints and to the command line, with its own defaults.
 
     Use it as a decorator. `network` are fields of `NetworkConfig`, `training` fields of
-    `TrainConfig`. Raises ValueError for a field that does not exist.
+    `TrainConfig`. Raises TypeError for a field that NetworkConfig does not have.
     """
-    unknown = set(network) - {f.name for f in fields(NetworkConfig)}
-    if unknown:
-        raise ValueError(f"network {name!r}: NetworkConfig has no field {', '.join(unknown)}")
+    NetworkConfig(name, **network)
 
     def add(kind: type[nn.Module]) -> type[nn.Module]:
         NETWORKS[name] = NetworkKind(kind, network, training or {})
