@@ -14,5 +14,4 @@ from pianolstm.networks.base import (
     pick_device,
     register,
 )
-from pianolstm.networks.note import NoteLSTM
-from pianolstm.networks.others import NoteGRU, NoteTransformer
+from pianolstm.networks.note import NoteGRU, NoteLSTM, NoteTransformer
