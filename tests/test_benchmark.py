@@ -163,6 +163,7 @@ def test_a_checkpoint_is_measured_and_nothing_else(mat_file, tmp_path, capsys):
     assert line.startswith("rolls ") and f"{json.loads(log.read_text())['test']:.2f}" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["JSB", "Nottingham"])
 def test_the_shipped_networks_have_the_stored_test_loss(data):
     """Half precision loses nothing: README and notebook 11 show what `shipped` gives."""
@@ -177,20 +178,3 @@ def test_the_shipped_networks_have_the_stored_test_loss(data):
     results = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
     best = min((r for r in results if r["name"].startswith(data)), key=lambda r: r["valid"])
     assert found == pytest.approx(best["test"], abs=2e-3)
-
-
-@pytest.mark.parametrize(
-    ("name", "pieces", "frames"),
-    [("JSB_Chorales", (229, 76, 77), 4725), ("Nottingham", (694, 173, 170), 44463)],
-)
-def test_the_published_sets(name, pieces, frames):
-    path = PUBLISHED_SETS / f"{name}.mat"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here; the README says where its authors publish it")
-    parts = load_rolls(path)
-    assert tuple(map(len, parts)) == pieces
-    assert sum(map(len, parts[2])) == frames
-    encoding = PianoRollEncoding()
-    for roll in parts[2]:
-        back, mended = encoding.read(encoding.write(roll))
-        assert np.array_equal(back, roll) and not mended
