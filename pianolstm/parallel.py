@@ -64,13 +64,15 @@ def _in_processes(function: Callable, paths: Sequence[Path], processes: int) -> 
 def _one_by_one(function: Callable, paths: Sequence[Path]) -> Iterator:
     """Files of which one killed its process: this finds out which."""
     pool = _start_pool(1)
-    for path in paths:
-        try:
-            yield pool.submit(function, path).result()
-        except BrokenProcessPool:
-            yield None
-            pool = _start_pool(1)
-    pool.shutdown()
+    try:
+        for path in paths:
+            try:
+                yield pool.submit(function, path).result()
+            except BrokenProcessPool:
+                yield None
+                pool = _start_pool(1)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_pool(processes: int) -> ProcessPoolExecutor:

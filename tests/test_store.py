@@ -212,7 +212,7 @@ def test_stopped_in_the_middle_nothing_looks_finished(tmp_path, songs_folder, ho
         os.killpg(process.pid, how)  # as Ctrl-C does: to the readers as well
     else:
         process.send_signal(how)
-    error = process.communicate(timeout=30)[1].decode()
+    error = process.communicate(timeout=120)[1].decode()
     assert not is_store(out)
     with pytest.raises(StoreError, match="no whole token store"):
         Dataset.load(tmp_path / "out.unfinished")
