@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 Result = TypeVar("Result")
 FEW = 5_000  # files; below that, starting processes takes longer than it saves
-BLOCK = 4096  # files whose results may wait at once
+BLOCK = 8192  # files whose results may wait at once
 CHUNK = 64  # files that travel together
 
 

@@ -39,11 +39,3 @@ def test_of_a_long_note_only_the_beginning_is_played(monkeypatch):
 def test_a_piece_without_notes():
     with pytest.raises(ValueError, match="'silence' holds no notes to play"):
         audio(Piece.from_quarters([], name="silence"))
-
-
-def test_a_missing_sound_font_says_what_to_do(scale, monkeypatch, tmp_path):
-    sound._synthesizer.cache_clear()
-    monkeypatch.setattr(sound.resources, "files", lambda name: tmp_path)
-    with pytest.raises(FileNotFoundError, match="pip install --force-reinstall pretty-midi"):
-        audio(scale)
-    sound._synthesizer.cache_clear()
