@@ -94,17 +94,14 @@ def train(
     history = run.checkpoint.history
     last = min(config.epochs, len(history) + (stop_after or config.epochs))
     for epoch in range(len(history) + 1, last + 1):
-        if config.seconds and history and _is_over(history[-1], config.seconds):
+        if history and _is_over(history[-1], config.seconds):
             break
-        row, done = train_epoch(run, epoch)
+        row = train_epoch(run, epoch)
         valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
-        row |= {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)}
-        history.append(row | ({"stopped_after": config.seconds} if done else {}))
+        history.append(row | {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)})
         if rank() == 0:
             save_epoch(run)
-            on_epoch(row)
-        if done:
-            break
+            on_epoch(history[-1])
     return run.checkpoint if rank() else _best(run)
 
 
@@ -116,9 +113,9 @@ def _best(run: Run) -> Checkpoint:
     return best
 
 
-def _is_over(row: dict, budget: float) -> bool:
+def _is_over(row: dict, budget: float | None) -> bool:
     """Whether the epoch of this row was ended by the same time budget, or took more than it."""
-    return row.get("stopped_after") == budget or row["seconds"] >= budget
+    return budget is not None and (row.get("stopped_after") == budget or row["seconds"] >= budget)
 
 
 def set_up(
@@ -152,8 +149,8 @@ def set_up(
     return run
 
 
-def train_epoch(run: Run, epoch: int) -> tuple[dict, bool]:
-    """One pass over the training pieces: its row of the history, and whether time is up."""
+def train_epoch(run: Run, epoch: int) -> dict:
+    """One pass over the training pieces, or as much as there is time for: a row of the history."""
     model, config = run.checkpoint.model, run.checkpoint.train_config
     total = batches_in_epoch(model, run.data.train, config)
     # Validation must fit into the time budget, too: a forward pass is a quarter of a step.
@@ -181,7 +178,7 @@ def train_epoch(run: Run, epoch: int) -> tuple[dict, bool]:
     train_loss = all_reduce(loss_sum, next(model.parameters()).device) / tokens
     row = {"epoch": epoch, "batches": batches, "train_loss": round(train_loss, 6),
            "tokens_per_second": round(tokens / (time.perf_counter() - began))}  # fmt: skip
-    return row, bool(config.seconds) and done >= 1
+    return row | ({"stopped_after": config.seconds} if config.seconds and done >= 1 else {})
 
 
 def take_step(run: Run, loss: torch.Tensor, rate: float) -> None:
