@@ -148,7 +148,7 @@ def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
                 to_visit.append(name)
         subfolders[:] = to_visit
     if not found:
-        hint = "" if recursive else ", or say recursive=True to look into its subfolders"
+        hint = "" if recursive else " (`read`, or recursive=True, looks into subfolders, too)"
         raise FileNotFoundError(
             f"{folder}: no file that ends in .mid or .midi, .kar or .rmi. Give a folder of MIDI "
             f"files{hint}"
