@@ -60,10 +60,8 @@ def options(function: Callable) -> Iterator[tuple[str, dict]]:
     for config in (NetworkConfig, TrainConfig) if "settings" in parameters else ():
         for name, kind, text in COMMENT.findall(source_of(config)):
             if name in SETTINGS:
-                yield (
-                    flag(name),
-                    option(name, kind, text, getattr(config, name)) | {"default": None},
-                )
+                words = option(name, kind, text, getattr(config, name))
+                yield flag(name), words | {"default": None}  # what is not given stays as it is
     if {"settings", "encoding"} & parameters.keys():
         configs = ", NetworkConfig, TrainConfig" if "settings" in parameters else ""
         text = f"other fields of the encoding{configs}"
@@ -91,10 +89,10 @@ def option(name: str, kind: str, text: str, default: object) -> dict:
         text += f"; one of {', '.join(choices)}"
     if default not in (None, ()):
         text += f" ({' '.join(map(str, default)) if isinstance(default, tuple) else default})"
-    number = re.search("int|float|Path|$", kind).group()
-    words = {"type": {"int": int, "float": float, "Path": Path}.get(number, str)}
+    basic = re.search("int|float|Path|str|$", kind).group()
+    words = {"type": {"int": int, "float": float, "Path": Path}.get(basic, str)}
     if kind.startswith(("Sequence", "tuple")):
-        words["nargs"] = "*"
+        words["nargs"] = "*" if kind.startswith("Sequence") else "+"
     return words | {"default": default, "help": text}
 
 
