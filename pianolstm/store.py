@@ -38,7 +38,8 @@ from pianolstm.vocabulary import Vocabulary
 
 FORMAT = 3  # of store.json
 BLOCK = 2**20  # tokens that are held in memory at a time
-COLUMNS = ("file", "status", "notes", "tokens", "dropped", "repaired", "joined", "message")
+COLUMNS = ("file", "status", "note_ons", "notes", "tokens", "dropped", "repaired", "joined",
+           "message")  # fmt: skip
 
 
 class StoreError(ValueError):
@@ -198,8 +199,9 @@ class _StoreWriter:
                 result = result or FileResult("damaged", died)
                 ids.write(self.add(name, result))
                 rows.writerow((
-                    name, result.status, result.notes, len(result.tokens.split()),
-                    listed(result.dropped), listed(result.repaired), result.joined, result.message,
+                    name, result.status, result.note_ons, result.notes,
+                    len(result.tokens.split()), listed(result.dropped), listed(result.repaired),
+                    result.joined, result.message,
                 ))  # fmt: skip
             ids.seek(0)
             _write_npy_header(ids, sum(self.lengths))

@@ -75,6 +75,7 @@ def train(
     network: NetworkConfig,
     config: TrainConfig,
     folder: str | Path,
+    progress: bool | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
     command: str = "",
@@ -83,9 +84,9 @@ def train(
 
     Writes best.safetensors and last.safetensors into `folder`, and goes on from the latter where it
     is there already, to exactly the weights of an uninterrupted run (of one process; others draw
-    new dropout). `stop_after` ends this call after so many epochs. `on_epoch` gets the history's
-    row after each. `command` is noted in the file. Shows a bar on a terminal. In a process group
-    all processes call this, and the first one writes.
+    new dropout). `progress` shows a bar; None means only on a terminal. `stop_after` ends this call
+    after so many epochs. `on_epoch` gets the history's row after each. `command` is noted in the
+    file. In a process group all processes call this, and the first one writes.
 
     Raises TypeError for a network without the interface, CheckpointError if the folder holds
     another run, TrainingError for a loss that is no number, ValueError for impossible settings.
@@ -93,10 +94,11 @@ def train(
     run = set_up(data, network, config, Path(folder), command)
     history = run.checkpoint.history
     last = min(config.epochs, len(history) + (stop_after or config.epochs))
+    hidden = None if progress is None else not progress
     for epoch in range(len(history) + 1, last + 1):
         if history and _is_over(history[-1], config.seconds):
             break
-        row = train_epoch(run, epoch)
+        row = train_epoch(run, epoch, hidden if rank() == 0 else True)
         valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
         history.append(row | {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)})
         if rank() == 0:
@@ -149,7 +151,7 @@ def set_up(
     return run
 
 
-def train_epoch(run: Run, epoch: int) -> dict:
+def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
     """One pass over the training pieces, or as much as there is time for: a row of the history."""
     model, config = run.checkpoint.model, run.checkpoint.train_config
     total = batches_in_epoch(model, run.data.train, config)
@@ -159,7 +161,6 @@ def train_epoch(run: Run, epoch: int) -> dict:
     done = run.progress(epoch - 1)
     model.train()
     began = last = time.perf_counter()
-    hidden = True if rank() else None  # None: shown on a terminal
     bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
     for loss, n in epoch_losses(model, run.data.train, config, epoch, done, run.objective):
         loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
