@@ -43,25 +43,28 @@ def summaries() -> dict[str, str]:
 
 def options(function: Callable) -> Iterator[tuple[str, dict]]:
     """The options of a command: each its flag, or its name where the place counts, and its rest."""
-    from pianolstm.encodings import ENCODINGS
-    from pianolstm.networks import NETWORKS
+    from pianolstm.checkpoint import TrainConfig
+    from pianolstm.networks import NetworkConfig
 
-    described = {name: (kind, text) for name, kind, text in COMMENT.findall(source_of(function))}
     parameters = inspect.signature(function).parameters
-    for name, parameter in parameters.items():
+    for name, kind, text in COMMENT.findall(source_of(function)):
+        parameter = parameters[name]
+        required = parameter.default is parameter.empty
+        words = option(name, kind, text, None if required else parameter.default)
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            yield name, words
+        else:
+            yield flag(name), words | {"required": required}
         if name == "encoding":
-            yield "--encoding", {"help": f"{', '.join(ENCODINGS)}; {described[name][1]}"}
             yield "--helpers", {"help": "of events: home,countdown,approach or some of them"}
-        elif name == "network":
-            yield "--network", {"default": "note", "help": f"{', '.join(NETWORKS)} (note)"}
-        elif name in described:
-            yield option(name, *described[name], parameter)
-    if "settings" in parameters:
-        yield from setting_options()
+    for config in (NetworkConfig, TrainConfig) if "settings" in parameters else ():
+        for name, kind, text in COMMENT.findall(source_of(config)):
+            if name in SETTINGS:
+                words = option(name, kind, text, getattr(config, name))
+                yield flag(name), words | {"default": None}  # what is not given stays as it is
     if {"settings", "encoding"} & parameters.keys():
-        text = "other fields of the encoding" + ", NetworkConfig, TrainConfig" * (
-            "settings" in parameters
-        )
+        configs = ", NetworkConfig, TrainConfig" if "settings" in parameters else ""
+        text = f"other fields of the encoding{configs}"
         yield "--set", {"action": "append", "default": [], "metavar": "FIELD=VALUE", "help": text}
 
 
@@ -70,46 +73,27 @@ def source_of(thing: Callable) -> str:
     return inspect.getsource(thing).partition('"""')[0 if inspect.isfunction(thing) else 2]
 
 
-def option(name: str, kind: str, text: str, parameter: inspect.Parameter) -> tuple[str, dict]:
-    """One parameter as an option."""
-    default, by_place = parameter.default, parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    required = default is inspect.Parameter.empty
-    flag = name if by_place else f"--{name.replace('_', '-')}"
+def flag(name: str) -> str:
+    """A name as an option: "top_p" → "--top-p"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def option(name: str, kind: str, text: str, default: object) -> dict:
+    """What argparse needs to know of a parameter or a field; `kind` is its annotation."""
+    from pianolstm.encodings import ENCODINGS
+    from pianolstm.networks import NETWORKS
+
     if kind == "bool":
-        return flag, {"action": "store_true", "help": text}
-    words = {"help": text if required or default in (None, ()) else f"{text} ({shown(default)})"}
-    words |= {"type": converter(kind)} | ({} if required else {"default": default})
-    if kind.startswith("Sequence"):
-        words["nargs"] = "*"
-    return flag, words | ({"required": True} if required and not by_place else {})
-
-
-def setting_options() -> Iterator[tuple[str, dict]]:
-    """Options for fields of the configurations of network and training."""
-    from pianolstm.checkpoint import TrainConfig
-    from pianolstm.networks import NetworkConfig
-
-    for config in (NetworkConfig, TrainConfig):
-        described = {name: (kind, text) for name, kind, text in COMMENT.findall(source_of(config))}
-        for field in fields(config):
-            if field.name not in SETTINGS:
-                continue
-            kind, text = described[field.name]
-            text += "" if field.default is None else f" ({shown(field.default)})"
-            words = {"type": converter(kind), "default": None, "help": text}
-            words |= {"nargs": "+"} if kind.startswith("tuple") else {}
-            yield f"--{field.name.replace('_', '-')}", words
-
-
-def shown(default: object) -> str:
-    """A default as it is typed."""
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
-
-
-def converter(kind: str) -> type:
-    """The type of an option's value (or values), from the annotation in the source."""
-    name = re.search(r"int|float|Path|str", kind).group()
-    return {"int": int, "float": float, "Path": Path, "str": str}[name]
+        return {"action": "store_true", "help": text}
+    if choices := {"encoding": ENCODINGS, "network": NETWORKS}.get(name):
+        text += f"; one of {', '.join(choices)}"
+    if default not in (None, ()):
+        text += f" ({' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+    basic = re.search("int|float|Path|str|$", kind).group()
+    words = {"type": {"int": int, "float": float, "Path": Path}.get(basic, str)}
+    if kind.startswith(("Sequence", "tuple")):
+        words["nargs"] = "*" if kind.startswith("Sequence") else "+"
+    return words | {"default": default, "help": text}
 
 
 def parser(command: str) -> argparse.ArgumentParser:
@@ -124,8 +108,8 @@ def parser(command: str) -> argparse.ArgumentParser:
         if name == command:
             function = getattr(import_module("pianolstm.commands"), name)
             sub.set_defaults(function=function)
-            for flag, words in options(function):
-                sub.add_argument(flag, **words)
+            for name_or_flag, words in options(function):
+                sub.add_argument(name_or_flag, **words)
     return top
 
 
@@ -134,11 +118,6 @@ class OneLine(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if action.option_strings and action.nargs in ("*", "+"):  # "--only ONLY …" once, not twice
-            return f"{action.option_strings[0]} {action.dest.upper()} …"
-        return super()._format_action_invocation(action)
 
 
 def arguments(function: Callable, args: dict) -> dict:
@@ -153,13 +132,11 @@ def arguments(function: Callable, args: dict) -> dict:
         if not equals:
             raise ValueError(f"--set {pair}: give FIELD=VALUE, such as clip=0 or transpose=false")
         settings[name] = _value(value)
-    if "encoding" in parameters:
-        helpers = [helper for helper in (args["helpers"] or "").split(",") if helper]
-        name = args["encoding"] or ("events" if helpers else None)
+    helpers = [helper for helper in (args.get("helpers") or "").split(",") if helper]
+    if name := args.get("encoding") or ("events" if helpers else None):
         known = {f.name for f in fields(ENCODINGS[name])} if name in ENCODINGS else set()
         own = {field: settings.pop(field) for field in known & settings.keys()}
-        if name:
-            found["encoding"] = encoding_named(name, helpers, **own)
+        found["encoding"] = encoding_named(name, helpers, **own)
     if settings and "settings" not in parameters:
         raise ValueError(f"no setting {', '.join(settings)} of this encoding. Leave it out")
     return found | settings

@@ -20,7 +20,7 @@ from torch import nn
 
 from pianolstm.encodings import Encoding, encoding_from_dict
 from pianolstm.networks import NETWORKS, NetworkConfig, build_network, network_config
-from pianolstm.vocabulary import Vocabulary, VocabularyMismatchError
+from pianolstm.vocabulary import Vocabulary
 
 FORMAT = "pianolstm 2"
 PARTS = {  # of a header beside the format, and what each is
@@ -66,20 +66,16 @@ def configure(
 ) -> tuple[NetworkConfig, TrainConfig]:
     """The configurations of a network and of its training, with some `settings` changed.
 
-    Raises ValueError for a setting that does not exist, that means nothing here, or that is
-    impossible.
+    Raises ValueError for a setting that does not exist, or means nothing here, or is impossible.
     """
     model = network_config(network, vocabulary_size)
     config = replace(train_config(network), **_of(TrainConfig, settings))
-    useless = {*NETWORKS[network].build.ignores}
-    useless |= {"warmup", "final_rate"} if config.constant_rate else set()
-    useless |= {"weight_decay"} if config.optimizer == "rmsprop" else set()
     known = {f.name for f in (*fields(TrainConfig), *fields(NetworkConfig))} - {"name"}
     for name in settings:
         if name not in known:
             raise ValueError(f"no setting {name!r}. Choose from {', '.join(sorted(known))}")
-        if name in useless:
-            raise ValueError(f"{name} means nothing to the network {network!r} trained so")
+        if name in NETWORKS[network].build.ignores:
+            raise ValueError(f"{name} means nothing to the network {network!r}")
     if not 0 <= config.transpose_until <= 1:
         raise ValueError(f"transpose_until {config.transpose_until}: a share is between 0 and 1")
     if getattr(encoding, "home", False) and not settings.keys() & {"transpose", "transpose_until"}:
@@ -112,6 +108,11 @@ class Checkpoint:
         """Ids that number something, each with the id that must follow; for `generate`."""
         ids = self.vocabulary.ids
         return {ids[a]: ids[b] for a, b in self.encoding.successors().items() if a in ids}
+
+    @property
+    def best_epoch(self) -> dict:
+        """The history's row of the epoch with the lowest validation loss."""
+        return min(self.history, key=lambda row: row["valid_loss"])
 
     def header(self) -> dict:
         """What a file holds beside the weights."""
@@ -169,54 +170,44 @@ def read_file(path: str | Path) -> tuple[dict, dict[str, torch.Tensor]]:
             f"{path.name}: a safetensors file without our header (format {header.get('format')!r} "
             f"instead of {FORMAT!r}). Use a file that this version's `train` wrote"
         )
-    for part, kind in PARTS.items():
-        if type(header.get(part)) is not kind:
-            raise _unusable(path, part, f"{kind.__name__} expected")
     return header, tensors
 
 
-def _unusable(path: Path, part: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path.name}: its {part} cannot be used ({found}). Fetch or train it again"
-    )
-
-
-def load_checkpoint(path: str | Path, vocabulary: Vocabulary | None = None) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Rebuild a network from its file, in evaluation mode and full precision.
 
-    Give `vocabulary` to make sure that it is the one the network was trained with: raises
-    `VocabularyMismatchError` if not. Raises `CheckpointError`, naming the part, for a missing or
-    damaged file.
+    Raises `CheckpointError`, naming the part, for a missing or damaged file.
     """
     path = Path(path)
     header, tensors = read_file(path)
-    part = "vocabulary"
     try:
-        own = Vocabulary(header[part])
+        for part, kind in PARTS.items():
+            if type(header.get(part)) is not kind:
+                raise TypeError(f"{kind.__name__} expected")
+        part = "vocabulary"
+        vocabulary = Vocabulary(header[part])
         part = "encoding"
         encoding = encoding_from_dict(header[part])
         part = "network"
         settings = header[part] | {"hidden": tuple(header[part]["hidden"])}
         config = _of_right_types(NetworkConfig(**settings))
-        if config.vocabulary_size != len(own):
-            raise ValueError(f"vocabulary_size {config.vocabulary_size}, but {len(own)} tokens")
-        model = build_network(config, encoding.features(own.tokens), encoding.grammar(own.tokens))
+        if config.vocabulary_size != len(vocabulary):
+            raise ValueError(f"vocabulary_size is not that of the {len(vocabulary)} tokens")
+        tokens = vocabulary.tokens
+        model = build_network(config, encoding.features(tokens), encoding.grammar(tokens))
         part = "weights"
         weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
-        model.load_state_dict({k: _full(v) for k, v in weights.items()})
+        model.load_state_dict(weights)  # copies into full precision
         part = "train"
         train_config = _of_right_types(TrainConfig(**header[part]))
         part = "history"
         history = [{**row} for row in header[part]]
     except Exception as error:  # whatever the parts raise
-        raise _unusable(path, part, f"{type(error).__name__}: {error}") from error
-    if vocabulary is not None and vocabulary != own:
-        raise VocabularyMismatchError(
-            f"{path.name} was trained with {len(own)} tokens, the vocabulary given has "
-            f"{len(vocabulary)} ({len(set(own.tokens) & set(vocabulary.tokens))} in common). Use "
-            "load_checkpoint(path).vocabulary, or train anew with yours"
-        )
-    return Checkpoint(model.eval(), own, encoding, history, train_config, header["command"])
+        raise CheckpointError(
+            f"{path.name}: its {part} cannot be used ({type(error).__name__}: {error}). Fetch or "
+            "train it again"
+        ) from error
+    return Checkpoint(model.eval(), vocabulary, encoding, history, train_config, header["command"])
 
 
 Config = TypeVar("Config", NetworkConfig, TrainConfig)
@@ -232,14 +223,10 @@ def _of_right_types(config: Config) -> Config:
     return config
 
 
-def _full(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
 def pretrained_names() -> list[str]:
     """Names of the networks that come with the package."""
-    files = (path.name for path in FOLDER.iterdir())
-    return sorted(name.removesuffix(".safetensors") for name in files if "safetensors" in name)
+    names = (Path(path.name) for path in FOLDER.iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".safetensors")
 
 
 def load_pretrained(name: str) -> Checkpoint:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,21 +46,19 @@ def read(
     folder: Path,  # of MIDI files; its subfolders are read too
     *,
     out: Path,  # the token store, a new folder
-    encoding: Encoding | None = None,  # article unless given
-    flat: bool = False,  # leave the subfolders out
+    encoding: Encoding | None = None,  # how pieces become tokens (article)
     grid: Sequence[int] = (4, 3),  # divisions of a quarter that notes move to
     performances: str = "keep",  # recordings without a beat: keep, drop, or bend to the grid
     instruments: str = "all",  # all but drums, piano, a General MIDI name, or its number
-    audit: bool = False,  # count every note a second time (slow)
     processes: int | None = None,  # one for each core unless given
 ) -> None:
     """turn a folder of MIDI files of any size into a token store for training"""
-    config = ReadConfig(
-        encoding or ArticleEncoding(), tuple(grid), instruments, performances, audit
-    )
-    report = build_store(folder, out, config, processes, recursive=not flat)
-    rate = report.files.total() / report.seconds
-    print(f"{report}\n{report.seconds:.1f} s, {rate:,.0f} files a second → {out}: ids.npy, "
+    began = time.perf_counter()
+    config = ReadConfig(encoding or ArticleEncoding(), tuple(grid), instruments, performances)
+    report = build_store(folder, out, config, processes)
+    seconds = time.perf_counter() - began
+    rate = report.files.total() / seconds
+    print(f"{report}\n{seconds:.1f} s, {rate:,.0f} files a second → {out}: ids.npy, "
           "store.json, report.csv (a line for every file)")  # fmt: skip
 
 
@@ -67,57 +66,79 @@ def train(
     *,
     songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
     only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
-    recursive: bool = False,  # the folder's subfolders too
-    encoding: Encoding | None = None,  # else the store's own, or article
+    encoding: Encoding | None = None,  # the store's own, or article, unless given
     at_least: int = 1,  # tokens seen less often become <unk>
-    network: str = "note",  # a name of `NETWORKS`
+    network: str = "note",  # which network
     out: Path = Path("runs/latest"),  # folder of the run; the same command goes on from there
     export: Path | None = None,  # also write the best epoch here, in half precision
     last: bool = False,  # export the last epoch, not the best
-    log: Path | None = None,  # append a line with the command and its result
     command: str = "",
     **settings: object,
 ) -> Checkpoint:
     """train a network and write its checkpoints"""
-    data = load_songs(songs, encoding, None, only, recursive, at_least)
+    if last and not export:
+        raise ValueError("last says which epoch export writes. Give export, or leave it out")
+    data = load_songs(songs, encoding, None, only, at_least)
     print(data.report, file=sys.stderr)
-    best, entry = _fit(data, network, out, export, last, command, settings)
-    _append(log, entry)
+    best = _fit(data, network, out, command, settings)
+    if export:
+        chosen = load_checkpoint(out / "last.safetensors") if last else best
+        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
     return best
 
 
 def _fit(
-    data: Dataset, network: str, out: Path, export: Path | None, last: bool, command: str,
-    settings: dict[str, object],
-) -> tuple[Checkpoint, dict]:  # fmt: skip
-    """Train, print the result, export it if asked. Returns the best epoch and a line for a log."""
-    if last and not export:
-        raise ValueError("last says which epoch export writes. Give export, or leave it out")
+    data: Dataset, network: str, out: Path, command: str, settings: dict[str, object]
+) -> Checkpoint:
+    """Train, and print the result. Returns the best epoch."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
     with process_group():
         best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
         if rank():
             sys.exit(0)  # the first of several processes says the rest
-    row = min(best.history, key=lambda h: h["valid_loss"])
+    row = best.best_epoch
     print(
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
         f"validation {row['valid_loss']:.3f} nats a token, {out}/best.safetensors"
     )
-    if export:
-        chosen = load_checkpoint(out / "last.safetensors") if last else best
-        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
-    return best, {
-        "command": command,
-        "valid_loss": row["valid_loss"],
-        "epoch": row["epoch"],
-        "minutes": round(best.history[-1]["seconds"] / 60, 2),
-        "parameters": best.model.parameter_count(),
-    }
+    return best
 
 
 def _print_epoch(row: dict) -> None:
     loss = f"training {row['train_loss']:.3f}, validation {row['valid_loss']:.3f} nats a token"
     print(f"epoch {row['epoch']:3}: {loss}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+
+def benchmark(
+    rolls: Path,  # JSB_Chorales.mat or another set of piano rolls, or a folder of MIDI files
+    *,
+    checkpoint: str | None = None,  # measure this one, a file or jsb, and train nothing
+    no_baselines: bool = False,  # train and measure only
+    name: str | None = None,  # of the result in the log
+    network: str = "note",  # which network
+    out: Path = Path("runs/latest"),  # folder of the run
+    log: Path | None = None,  # append a line with the command and its result
+    command: str = "",
+    **settings: object,
+) -> dict:
+    """train on piano rolls and print test nats a frame beside baselines and published rows"""
+    if checkpoint and settings:
+        raise ValueError(f"{', '.join(settings)}: with a checkpoint nothing is trained")
+    trained = load_pretrained(checkpoint) if checkpoint else None
+    encoding = trained.encoding if trained else PianoRollEncoding()
+    if not isinstance(encoding, PianoRollEncoding):
+        raise ValueError(f"{checkpoint} writes no piano rolls. Use one that benchmark trained")
+    data = bm.roll_data(rolls, encoding)
+    print(data.report, end="\n" * bool(data.report), file=sys.stderr)
+    entry = {"name": name or rolls.stem, "data": rolls.stem, "command": command}
+    trained = trained or _fit(data, network, out, command, settings)
+    entry |= bm.measure(trained, data)
+    rows = {} if no_baselines else bm.baseline_rows(data)
+    entry |= {"baselines": rows} if rows else {}
+    label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
+    print(bm.table(rolls.stem, rows | {label: entry["test"]}))
+    _append(log, entry)
+    return entry
 
 
 def _append(log: Path | None, entry: dict) -> None:
@@ -126,58 +147,15 @@ def _append(log: Path | None, entry: dict) -> None:
             file.write(json.dumps(entry) + "\n")
 
 
-def benchmark(
-    rolls: Path,  # JSB_Chorales.mat or another set of piano rolls, or a folder of MIDI files
-    *,
-    only: Sequence[str] = (),  # of a folder: such as 'bach_*'; else the chorales, or all
-    recursive: bool = False,  # the folder's subfolders too
-    frames: int = 2,  # a quarter, for a folder
-    checkpoint: str | None = None,  # measure this one, a file or jsb, and train nothing
-    no_baselines: bool = False,  # train and measure only
-    name: str | None = None,  # of the result in the log
-    network: str = "note",  # a name of `NETWORKS`
-    out: Path = Path("runs/latest"),  # folder of the run
-    export: Path | None = None,  # also write the best epoch here, in half precision
-    last: bool = False,  # export the last epoch, not the best
-    log: Path | None = None,  # append a line with the command and its result
-    command: str = "",
-    **settings: object,
-) -> dict:
-    """train on piano rolls and print test nats a frame beside baselines and published rows"""
-    useless = [*settings, *(["export"] if export else []), *(["last"] if last else [])]
-    if checkpoint and useless:
-        raise ValueError(
-            f"{', '.join(useless)}: with a checkpoint nothing is trained. Leave it out"
-        )
-    best = load_pretrained(checkpoint) if checkpoint else None
-    encoding = best.encoding if best else PianoRollEncoding(frames)
-    if not isinstance(encoding, PianoRollEncoding):
-        raise ValueError(f"{checkpoint} writes no piano rolls. Use one that benchmark trained")
-    data, entry = bm.roll_data(rolls, encoding, only, recursive), {}
-    print(data.report, end="\n" * bool(data.report), file=sys.stderr)
-    if best is None:
-        best, entry = _fit(data, network, out, export, last, command, settings)
-    label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
-    entry |= {"name": name or rolls.stem, "data": rolls.stem, "network": best.model.config.name}
-    entry |= bm.measure(best, data, curve=not checkpoint)
-    rows = {} if no_baselines else bm.baseline_rows(data)
-    entry |= {"baselines": rows} if rows else {}
-    print(bm.table(rolls.stem, rows | {label: entry["test"]}))
-    _append(log, entry)
-    return entry
-
-
 def evaluate(
     checkpoints: Sequence[str] = ("article", "note"),  # files, or names of shipped networks
     *,
     songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
-    only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
-    recursive: bool = False,  # the folder's subfolders too
 ) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
     loaded = {name: load_pretrained(name) for name in checkpoints}
     first = next(iter(loaded.values()))
-    data = load_songs(songs, first.encoding, first.vocabulary, only, recursive)
+    data = load_songs(songs, first.encoding, first.vocabulary)
     print(data.report, file=sys.stderr)
     V, held_out = len(data.vocabulary), data.test
     print(f"{sum(len(p) - 1 for p in held_out):,} tokens of {len(held_out)} test pieces, "
@@ -207,8 +185,6 @@ def judge(
     composers: Sequence[str] = ("bigram", "article", "events"),  # or files of networks
     *,
     songs: Path = OUR_SONGS,  # a folder of MIDI files
-    only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
-    recursive: bool = False,  # the folder's subfolders too
     seed: int = 5000,  # of the first piece, and of the judge
     log: Path | None = None,  # append a line for each result
     command: str = "",
@@ -216,7 +192,7 @@ def judge(
     """train a network to tell human from generated pieces, and print how well it can"""
     for name in composers:
         network = load_pretrained("events" if name == "bigram" else name)
-        data = load_songs(songs, network.encoding, network.vocabulary, only, recursive)
+        data = load_songs(songs, network.encoding, network.vocabulary)
         print(data.report, file=sys.stderr)
         if data.split is None:
             raise ValueError(f"{songs}: a token store has no pieces; give a folder of MIDI files")

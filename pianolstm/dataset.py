@@ -18,7 +18,7 @@ import torch
 from pianolstm.encodings import ArticleEncoding, Encoding, encoding_from_dict
 from pianolstm.folder import read_folder
 from pianolstm.grid import quantise
-from pianolstm.piece import Piece
+from pianolstm.piece import Piece, listed
 from pianolstm.split import PARTS, Split, is_chorale, split_pieces
 from pianolstm.store import StoreError, is_store, open_store
 from pianolstm.vocabulary import ALL_KEYS, UNK_ID, Vocabulary
@@ -88,11 +88,10 @@ class Dataset:
         Raises StoreError, with what is wrong, for a folder that is not a whole store.
         """
         header, ids = open_store(folder)
-        vocabulary = Vocabulary(header["vocabulary"])
         return cls(
             encoding_from_dict(header["read"]["encoding"]),
-            vocabulary,
-            vocabulary.tokens,
+            Vocabulary(header["vocabulary"]),
+            header["tokens"],
             ids,
             np.cumsum([0, *header["lengths"]]),
             np.array(header["parts"]),
@@ -127,14 +126,12 @@ class Dataset:
         `OUT_OF_RANGE` where a note had to move by an octave: it does not come back.
         """
         known, move = self.vocabulary.ids, self.encoding.transpose
-        rows = [[known.get(move(t, s), UNK_ID) for t in self.tokens] for s in ALL_KEYS]
-        table = np.array(rows, dtype=np.int64)
-        for place, token in enumerate(self.tokens):
-            if all(move(move(token, s), -s) == token for s in (ALL_KEYS[0], ALL_KEYS[-1])):
-                continue  # what stays in range furthest up and down does so in between
-            for key, semitones in enumerate(ALL_KEYS):
-                if move(move(token, semitones), -semitones) != token:
-                    table[key, place] = OUT_OF_RANGE
+        table = np.full((len(ALL_KEYS), len(self.tokens)), OUT_OF_RANGE, dtype=np.int64)
+        for key, semitones in enumerate(ALL_KEYS):
+            for place, token in enumerate(self.tokens):
+                moved = move(token, semitones)
+                if move(moved, -semitones) == token:
+                    table[key, place] = known.get(moved, UNK_ID)
         return table
 
     def _places(self, part: str) -> list[int]:
@@ -194,7 +191,6 @@ def load_songs(
     encoding: Encoding | None = None,
     vocabulary: Vocabulary | None = None,
     only: Sequence[str] = (),
-    recursive: bool = False,
     at_least: int = 1,
 ) -> Dataset:
     """Training data from a folder of MIDI files, or from a token store, with its report.
@@ -208,7 +204,7 @@ def load_songs(
     """
     if is_store(songs):
         data = Dataset.load(songs)
-        if only or recursive or at_least > 1:
+        if only or at_least > 1:
             raise StoreError(
                 f"{songs}: a token store is used whole; leave out what chooses from it"
             )
@@ -218,22 +214,21 @@ def load_songs(
                 "the encoding out, and evaluate only networks that were trained on this store"
             )
         return data
-    report = read_folder(songs, recursive=recursive)
-    pieces, notes, encoding = report.pieces, [str(report)], encoding or ArticleEncoding()
+    report = read_folder(songs)
+    pieces, notes, encoding = report.pieces, str(report), encoding or ArticleEncoding()
     if encoding.needs_grid:
         moved = [quantise(piece, bend=True) for piece in pieces]
         pieces = [result.piece for result in moved]
-        for what, number in (
-            ("notes were merged on the grid", sum(result.merged for result in moved)),
-            ("moments were joined by the grid", sum(result.joined for result in moved)),
-            ("pieces without a beat were bent to it", sum(not r.has_beat for r in moved)),
-        ):
-            notes += [f"{number:,} {what}"] * bool(number)
+        counts = {
+            "notes merged": sum(result.merged for result in moved),
+            "moments joined": sum(result.joined for result in moved),
+            "pieces without a beat bent": sum(not result.has_beat for result in moved),
+        }
+        notes += f"\nto put them on the grid: {listed(counts)}"
     if only:
         pieces = [p for p in pieces if any(fnmatch(p.name, pattern) for pattern in only)]
     chorales_only = not only and any(map(is_chorale, pieces))
-    data = prepare(pieces, encoding, vocabulary, chorales_only, at_least)
-    return replace(data, report="\n".join(notes))
+    return replace(prepare(pieces, encoding, vocabulary, chorales_only, at_least), report=notes)
 
 
 def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:

@@ -47,15 +47,6 @@ def wrap_ddp(module: nn.Module) -> nn.Module:
     return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
-def broadcast(value: float, device: torch.device) -> float:
-    """What the first process holds: clocks differ, and all must stop at the same batch."""
-    if world() == 1:
-        return value
-    shared = torch.tensor(value, dtype=torch.float32, device=device)
-    distributed.broadcast(shared, src=0)
-    return float(shared)
-
-
 def all_reduce(value: float, device: torch.device) -> float:
     """The sum over all processes."""
     if world() == 1:
@@ -63,3 +54,8 @@ def all_reduce(value: float, device: torch.device) -> float:
     total = torch.tensor(value, dtype=torch.float32, device=device)
     distributed.all_reduce(total)
     return float(total)
+
+
+def broadcast(value: float, device: torch.device) -> float:
+    """What the first process holds: clocks differ, and all must stop at the same batch."""
+    return all_reduce(0.0 if rank() else value, device)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
+from tqdm import tqdm
+
 from pianolstm.midi import MidiParseError, NoNotesError, read_midi
-from pianolstm.parallel import CrashError, map_files
 from pianolstm.piece import Piece, listed, printable
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")  # karaoke; in a RIFF wrapper
@@ -34,7 +34,6 @@ class FileResult:
     dropped: dict[str, int] = field(default_factory=dict)
     repaired: dict[str, int] = field(default_factory=dict)
     has_beat: bool = True
-    moved: tuple[float, float] = (0.0, 0.0)  # mean and maximum, quarters
     joined: int = 0  # moments that the grid put together
     content: str = ""  # digest of the notes
     line: str = ""  # digest of the soprano line: equal for settings of one tune
@@ -45,10 +44,7 @@ class FileResult:
         self.dropped, self.notes = self.dropped | {reason: self.notes}, 0
 
 
-# ---- one file
-
-
-def read_file(path: Path, instruments: str | int, audit: bool) -> FileResult:
+def read_file(path: Path, instruments: str | int = "all", audit: bool = False) -> FileResult:
     """Read one file. Never raises for what the file holds."""
     try:
         piece = read_midi(path, instruments, audit)
@@ -60,15 +56,12 @@ def read_file(path: Path, instruments: str | int, audit: bool) -> FileResult:
                       dict(piece.dropped), dict(piece.repaired))  # fmt: skip
 
 
-# ---- the report
-
-
 @dataclass
 class FolderReport:
     """What a folder gave: every file by what became of it, every note by where it went."""
 
     instruments: str | int = "all"  # what counted as music, see `programs_of`
-    grid: tuple[int, ...] | None = None  # of a store, see `quantise`; None: kept in memory
+    grid: tuple[int, ...] = ()  # of a store, see `quantise`
     treatment: str = ""  # of pieces without a beat in a store, see `PERFORMANCES`
     pieces: list[Piece] = field(default_factory=list)  # kept in memory
     files: Counter[str] = field(default_factory=Counter)  # by status
@@ -82,7 +75,6 @@ class FolderReport:
     performances: int = 0  # pieces without a beat, whatever was done with them
     joined: int = 0  # moments that the grid put together
     stored: str = ""  # a line about the tokens of a store
-    seconds: float = 0.0
 
     def add(self, name: str, result: FileResult) -> None:
         """Count what one file gave."""
@@ -102,7 +94,7 @@ class FolderReport:
             self.unaccounted += result.note_ons - result.notes - sum(result.dropped.values())
 
     def __str__(self) -> str:
-        always = STATUSES[:3] if self.grid is None else STATUSES[:4]
+        always = STATUSES[:4] if self.grid else STATUSES[:3]
         counts = [f"{self.files[s]:,} {s}" for s in STATUSES if s in always or self.files[s]]
         music = "everything but drums" if self.instruments == "all" else self.instruments
         lines = [
@@ -115,8 +107,6 @@ class FolderReport:
                 f"grid of {grid} quarter: {self.joined:,} moments joined; {self.performances:,} "
                 f"pieces without a beat {PERFORMANCES[self.treatment]}"
             )
-        elif self.grid is not None:
-            lines.append("no grid: all times as in the files")
         if +self.repaired:
             lines.append(f"mended: {listed(+self.repaired)}")
         readable = self.files.total() - len(self.messages)
@@ -125,14 +115,12 @@ class FolderReport:
             f"{self.unaccounted:,} unaccounted for"
         )
         lines.append(audit if self.audited else "not audited")
-        lines += [self.stored] if self.stored else []
+        if self.stored:
+            lines.append(self.stored)
         lines += [f"  {message}" for message in list(self.messages.values())[:20]]
         if len(self.messages) > 20:
             lines.append(f"  … and {len(self.messages) - 20:,} more")
         return "\n".join(lines)
-
-
-# ---- a folder
 
 
 def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
@@ -160,7 +148,7 @@ def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
                 to_visit.append(name)
         subfolders[:] = to_visit
     if not found:
-        hint = "" if recursive else ", or say recursive=True to look into its subfolders"
+        hint = "" if recursive else " (`read`, or recursive=True, looks into subfolders, too)"
         raise FileNotFoundError(
             f"{folder}: no file that ends in .mid or .midi, .kar or .rmi. Give a folder of MIDI "
             f"files{hint}"
@@ -168,28 +156,14 @@ def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     return sorted(found)
 
 
-def read_folder(
-    folder: str | Path,
-    recursive: bool = False,
-    instruments: str | int = "all",
-    audit: bool = False,
-    processes: int | None = None,
-    progress: bool | None = None,
-) -> FolderReport:
+def read_folder(folder: str | Path, recursive: bool = False, audit: bool = False) -> FolderReport:
     """Read every MIDI file of a folder into memory; one that cannot be read is reported.
 
-    `instruments` and `audit`: see `read_midi`; `processes`, `progress` and the main guard that a
-    script needs with more than one process: see `map_files`.
-    Raises FileNotFoundError where there is no folder or no MIDI file in it.
+    `audit`: see `read_midi`. Shows a bar on a terminal. Raises FileNotFoundError where there is no
+    folder or no MIDI file in it.
     """
-    folder, report = Path(folder), FolderReport(instruments)
-    paths = find_midi_files(folder, recursive)
-    read = partial(read_file, instruments=instruments, audit=audit)
-    for path, result in zip(paths, map_files(read, paths, processes, progress)):
-        report.add(printable(str(path.relative_to(folder))), or_crash(result))
+    folder, report = Path(folder), FolderReport()
+    for path in tqdm(find_midi_files(folder, recursive), "reading", unit="file", disable=None):
+        name = printable(path.relative_to(folder).as_posix())
+        report.add(name, read_file(path, audit=audit))
     return report
-
-
-def or_crash(result: FileResult | CrashError) -> FileResult:
-    """A process that died counts as a damaged file."""
-    return FileResult("damaged", str(result)) if isinstance(result, CrashError) else result

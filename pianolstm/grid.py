@@ -9,6 +9,7 @@ it is recognised, and left as it was played unless told otherwise.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -28,11 +29,10 @@ class Quantised:
     """A piece on the grid, and what it took to put it there."""
 
     piece: Piece  # on the grid, or as it was played
-    grid: tuple[int, ...]  # divisions of a quarter
-    has_beat: bool
-    concentration: float | None  # see `beat_concentration`; None: all stood on the grid
-    on_grid: bool  # False for a piece without a beat, unless it was bent
-    moved: np.ndarray  # (notes,) quarters that each onset moved, beyond `shift`
+    grid: tuple[int, ...]  # divisions of a quarter; none if it was left as it was played
+    has_beat: bool = True
+    concentration: float | None = None  # see `beat_concentration`; None: all stood on the grid
+    moved: np.ndarray | None = None  # (notes,) quarters that each onset moved, beyond `shift`
     shift: float = 0.0  # quarters that the piece as a whole was moved to meet its beats
     merged: int = 0  # notes that fell onto the same pitch in the same track
     joined: int = 0  # moments that fell together with another
@@ -41,13 +41,12 @@ class Quantised:
         text = f"{self.piece.name}: "
         if not self.has_beat:
             text += f"no beat (concentration {self.concentration:.2f}), "
-            if not self.on_grid:
-                return text + "left as it was played"
+        if not self.grid:
+            return text + "left as it was played"
         stayed = 1 - float(np.mean(self.moved > 1e-9)) if len(self.moved) else 1.0
         names = " and ".join(f"1/{division}" for division in self.grid)
-        furthest = float(self.moved.max(initial=0))
         text += f"{stayed:.1%} of the notes stood on the grid of {names} quarter, "
-        text += f"the furthest moved by {furthest:.3f}"
+        text += f"the furthest moved by {self.moved.max(initial=0):.3f}"
         if self.shift:
             text += f" after the whole piece was shifted by {self.shift:.3f}"
         if self.joined:
@@ -91,53 +90,44 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
     check_grid(grid)
     onset, tpq = piece.notes["onset"], piece.ticks_per_quarter
     if not _snap(onset, tpq, grid)[1].any():
-        return _put_on_grid(piece, grid, 0, 0, has_beat=True, concentration=None)
+        return _put_on_grid(Quantised(piece, grid), 0)
     concentration, onsets = beat_concentration(piece)
     # P(R > r) is about exp(-n r²) for n random onsets, and sixteen divisions are tried.
     random = math.sqrt(math.log(FASTEST / ERROR) / onsets)
     has_beat = random >= 1 or concentration >= max(CLEAR, random)
     if not has_beat and not bend:
-        return Quantised(piece, grid, False, concentration, False, np.zeros(len(piece)))
+        return Quantised(piece, (), False, concentration, np.zeros(len(piece)))
     shift = _best_shift(onset % tpq, tpq, grid)
     first = int(onset.min()) + shift
     late = tpq * (-(first // tpq)) if first < 0 else 0  # whole quarters, to start at 0 or later
-    return _put_on_grid(piece, grid, shift, late, has_beat, concentration)
+    return _put_on_grid(
+        Quantised(piece, grid, has_beat, concentration, shift=shift / tpq), shift + late
+    )
 
 
-def _put_on_grid(
-    piece: Piece,
-    grid: tuple[int, ...],
-    shift: int,
-    late: int,
-    has_beat: bool,
-    concentration: float | None,
-) -> Quantised:
-    """The piece `shift` and `late` ticks later, then every time at its nearest grid point."""
+def _put_on_grid(found: Quantised, shift: int) -> Quantised:
+    """The piece `shift` ticks later, then every time at its nearest grid point."""
+    piece, grid = found.piece, found.grid
     notes, tpq, unit = piece.notes, piece.ticks_per_quarter, math.lcm(*grid)
-    onset = notes["onset"] + (shift + late)
+    onset = notes["onset"] + shift
     start, moved = _snap(onset, tpq, grid)
     end, _ = _snap(onset + notes["duration"], tpq, grid)
     result = np.empty_like(notes)
-    for column in ("pitch", "velocity", "program", "track"):  # faster than a copy of the whole
+    for column in ("pitch", "velocity", "program", "track"):  # faster than a copy of all
         result[column] = notes[column]
     result["onset"] = start
     result["duration"] = np.maximum(end - start, _tables(tpq, grid)[2][start % unit])
     result, merged = _merge(result)
-    dropped = dict(piece.dropped)
-    if merged:
-        dropped["merged on the grid"] = dropped.get("merged on the grid", 0) + merged
     on_grid = replace(
         piece,
         notes=result,
         ticks_per_quarter=unit,
-        tempi=_rescale(piece.tempi, shift + late, unit / tpq),
-        time_signatures=_rescale(piece.time_signatures, shift + late, unit / tpq),
-        dropped=dropped,
+        tempi=_rescale(piece.tempi, shift, unit / tpq),
+        time_signatures=_rescale(piece.time_signatures, shift, unit / tpq),
+        dropped=dict(Counter(piece.dropped) + Counter({"merged on the grid": merged})),
     )
     joined = len(np.unique(onset)) - len(np.unique(start)) if moved.any() else 0
-    return Quantised(
-        on_grid, grid, has_beat, concentration, True, moved, shift / tpq, merged, joined
-    )
+    return replace(found, piece=on_grid, moved=moved, merged=merged, joined=joined)
 
 
 @lru_cache(maxsize=64)

@@ -95,11 +95,8 @@ class Piece:
             )
         notes = self.notes.take(_order(self.notes))  # faster than notes[…] for structured arrays
         if len(notes):
-            lowest, shortest, highest = (
-                notes["onset"][0],
-                notes["duration"].min(),
-                notes["pitch"].max(),
-            )
+            lowest, shortest = notes["onset"][0], notes["duration"].min()
+            highest = notes["pitch"].max()
             if lowest < 0 or shortest < 1 or highest > 127:
                 raise ValueError(
                     f"piece {self.name!r}: its first note starts at tick {lowest}, its shortest "

@@ -2,8 +2,8 @@
 
 A store is a folder with three files:
 
-* `ids.npy`: the tokens of all pieces one after another as ids (int32), in their own keys;
-* `store.json`: encoding, vocabulary, names, lengths and parts of the pieces, and the report;
+* `ids.npy`: the tokens of all pieces one after another (int32), as numbers of the header's tokens;
+* `store.json`: encoding, tokens, vocabulary, names, lengths and parts of the pieces, the report;
 * `report.csv`: a line for every file that was met, whatever became of it.
 
 It is written beside its place and moved there when it is whole: what bears the name is complete.
@@ -18,34 +18,28 @@ import json
 import math
 import os
 import shutil
-import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from pianolstm.encodings import RESOLUTION, ArticleEncoding, Encoding, PieceError
-from pianolstm.folder import (
-    PERFORMANCES,
-    FileResult,
-    FolderReport,
-    find_midi_files,
-    or_crash,
-    read_file,
-)
+from pianolstm.folder import PERFORMANCES, FileResult, FolderReport, find_midi_files, read_file
 from pianolstm.grid import GRID, check_grid, quantise
 from pianolstm.midi import programs_of
-from pianolstm.parallel import CrashError, map_files
+from pianolstm.parallel import map_files
 from pianolstm.piece import listed, printable
 from pianolstm.split import PARTS, soprano_line, split_groups
-from pianolstm.vocabulary import UNK_ID, Vocabulary
+from pianolstm.vocabulary import Vocabulary
 
-FORMAT = 2  # of store.json
+FORMAT = 3  # of store.json
 BLOCK = 2**20  # tokens that are held in memory at a time
-COLUMNS = ("file", "status", "notes", "tokens", "note_ons", "dropped", "repaired", "beat",
-           "moved_mean", "moved_max", "joined", "message")  # fmt: skip
+COLUMNS = ("file", "status", "note_ons", "notes", "tokens", "dropped", "repaired", "joined",
+           "message")  # fmt: skip
 
 
 class StoreError(ValueError):
@@ -57,27 +51,28 @@ class ReadConfig:
     """How the files of a folder become tokens."""
 
     encoding: Encoding = field(default_factory=ArticleEncoding)
-    grid: tuple[int, ...] = GRID  # divisions of a quarter, see `quantise`; () leaves times alone
+    grid: tuple[int, ...] = GRID  # divisions of a quarter, see `quantise`
     instruments: str | int = "all"  # see `programs_of`
     performances: str = "keep"  # those without a beat: keep as played, drop, or bend to the grid
     audit: bool = False  # count every note-on a second time (slow)
 
     def __post_init__(self) -> None:
         programs_of(self.instruments)  # raises where it means nothing
-        if self.grid:
-            check_grid(self.grid)
+        check_grid(self.grid)
         if self.performances not in PERFORMANCES:
             raise ValueError(
                 f"performances={self.performances!r}; choose from {', '.join(PERFORMANCES)}"
             )
-        if self.encoding.needs_grid and (
-            self.performances == "keep" or not self.grid or RESOLUTION % math.lcm(*self.grid)
-        ):
+        fits = self.performances != "keep" and RESOLUTION % math.lcm(*self.grid) == 0
+        if self.encoding.needs_grid and not fits:
             raise ValueError(
                 f"the encoding {self.encoding.name!r} writes times in 1/{RESOLUTION} quarter: give "
                 "a grid that divides it, such as (4, 3), and say what to do with performances, "
                 "which have no beat: 'drop' or 'bend' (on the command line: --performances bend)"
             )
+
+
+# ---- one file
 
 
 def encode_file(path: Path, config: ReadConfig) -> FileResult:
@@ -93,17 +88,15 @@ def encode_file(path: Path, config: ReadConfig) -> FileResult:
 
 
 def _encode(result: FileResult, config: ReadConfig) -> FileResult:
-    piece, result.piece = result.piece, None
-    if config.grid:
-        on_grid = quantise(piece, config.grid, bend=config.performances == "bend")
-        piece, result.has_beat, result.joined = on_grid.piece, on_grid.has_beat, on_grid.joined
-        result.dropped, result.notes = dict(piece.dropped), len(piece)
-        result.moved = (float(on_grid.moved.mean()), float(on_grid.moved.max()))
-        if not on_grid.has_beat:
-            result.message = str(on_grid)
-            if config.performances == "drop":
-                result.leave_out("performance", "in performances without a beat")
-                return result
+    on_grid = quantise(result.piece, config.grid, bend=config.performances == "bend")
+    piece, result.piece = on_grid.piece, None
+    result.has_beat, result.joined = on_grid.has_beat, on_grid.joined
+    result.dropped, result.notes = dict(piece.dropped), len(piece)
+    if not on_grid.has_beat:
+        result.message = str(on_grid)
+        if config.performances == "drop":
+            result.leave_out("performance", "in performances without a beat")
+            return result
     result.tokens = " ".join(config.encoding.encode(piece))
     columns = [piece.notes[name].tobytes() for name in ("onset", "duration", "pitch", "program")]
     result.content = _digest(b"".join(columns))
@@ -113,6 +106,9 @@ def _encode(result: FileResult, config: ReadConfig) -> FileResult:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+# ---- a store
 
 
 def is_store(folder: str | Path) -> bool:
@@ -126,19 +122,15 @@ def open_store(folder: str | Path) -> tuple[dict, np.ndarray]:
     try:
         header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         ids = np.load(folder / "ids.npy", mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
+        if sum(header["lengths"]) != len(ids):
+            raise ValueError(f"{sum(header['lengths']):,} tokens promised, {len(ids):,} are there")
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"{folder}: no whole token store ({error}). Make one with "
             "`python -m pianolstm read FOLDER --out DATA`"
         ) from error
-    if header.get("format") != FORMAT:
-        found = header.get("format")
-        raise StoreError(f"{folder}: a store of format {found}; this version reads {FORMAT}")
-    if sum(header["lengths"]) != len(ids):
-        raise StoreError(
-            f"{folder}: store.json speaks of {sum(header['lengths']):,} tokens, ids.npy holds "
-            f"{len(ids):,}. Make the store again"
-        )
     return header, ids
 
 
@@ -147,7 +139,6 @@ def build_store(
     out: str | Path,
     config: ReadConfig | None = None,
     processes: int | None = None,
-    progress: bool | None = None,
     recursive: bool = True,
 ) -> FolderReport:
     """Read every MIDI file under `folder` into a token store at `out`, which must not exist yet.
@@ -163,19 +154,17 @@ def build_store(
     folder, out, config = Path(folder), Path(out), config or ReadConfig()
     if out.exists():
         raise StoreError(f"{out} exists already. Give another name, or delete it first")
-    began = time.perf_counter()
     paths = find_midi_files(folder, recursive)
     unfinished = out.with_name(out.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted run of this name left
     try:
         unfinished.mkdir(parents=True)
         writer = _StoreWriter(unfinished, config)
-        results = map_files(partial(encode_file, config=config), paths, processes, progress)
         names = [printable(path.relative_to(folder).as_posix()) for path in paths]
-        writer.write(names, results)
+        writer.write(names, map_files(partial(encode_file, config=config), paths, processes))
         if not writer.names:
             raise StoreError(f"{folder}: no notes to store. {writer.report}")
-        writer.finish(began)
+        writer.finish()
         os.replace(unfinished, out)
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror or error})") from error
@@ -184,108 +173,96 @@ def build_store(
     return writer.report
 
 
-def _row(name: str, result: FileResult) -> dict:
-    """A line of report.csv."""
-    mean, furthest = result.moved
-    return {
-        "file": name, "status": result.status, "notes": result.notes,
-        "tokens": len(result.tokens.split()),
-        "note_ons": "not audited" if result.note_ons is None else result.note_ons,
-        "dropped": listed(result.dropped), "repaired": listed(result.repaired),
-        "beat": "yes" if result.has_beat else "no", "moved_mean": f"{mean:.4f}",
-        "moved_max": f"{furthest:.4f}", "joined": result.joined, "message": result.message,
-    }  # fmt: skip
-
-
 class _StoreWriter:
-    """Numbers tokens as they come; what is final is known when all files have been read."""
+    """Numbers tokens as they come; the vocabulary is known when all files have been read."""
 
     def __init__(self, folder: Path, config: ReadConfig) -> None:
         self.folder, self.config = folder, config
         self.report = FolderReport(config.instruments, config.grid, config.performances)
-        self.provisional: dict[str, int] = {}  # token → its number by first appearance
+        self.numbers: dict[str, int] = {}  # token → its number, by first appearance
         self.names: list[str] = []
         self.lengths: list[int] = []
-        self.groups: list[int] = []  # of each piece
-        self.lines: dict[str, int] = {}  # digest of a soprano line → its group
-        self.group_names: list[str] = []  # of its first piece
-        self.content: dict[str, str] = {}  # digest → first file with these notes
+        self.lines: list[str] = []  # of each piece, the digest of its soprano line
+        self.first_file: dict[str, str] = {}  # digest of notes → the first file that holds them
 
-    def write(self, names: Sequence[str], results: Iterable[FileResult | CrashError]) -> None:
-        """Write ids.raw and report.csv while the results come."""
+    def write(self, names: Sequence[str], results: Iterable[FileResult | None]) -> None:
+        """Write ids.npy and report.csv while the results come."""
         with (
-            open(self.folder / "ids.raw", "wb") as raw,
+            open(self.folder / "ids.npy", "wb") as ids,
             open(self.folder / "report.csv", "w", newline="", encoding="utf-8") as table,
         ):
-            rows = csv.DictWriter(table, COLUMNS)
-            rows.writeheader()
-            for name, result in zip(names, map(or_crash, results)):
-                raw.write(self.add(name, result))
-                rows.writerow(_row(name, result))
+            _write_npy_header(ids, 0)
+            rows = csv.writer(table)
+            rows.writerow(COLUMNS)
+            for name, result in zip(names, results):
+                died = f"{Path(name).name}: the process that read it died"
+                result = result or FileResult("damaged", died)
+                ids.write(self.add(name, result))
+                rows.writerow((
+                    name, result.status, result.note_ons, result.notes,
+                    len(result.tokens.split()), listed(result.dropped), listed(result.repaired),
+                    result.joined, result.message,
+                ))  # fmt: skip
+            ids.seek(0)
+            _write_npy_header(ids, sum(self.lengths))
 
     def add(self, name: str, result: FileResult) -> bytes:
         """Count one file; returns the bytes of its ids, which are none unless it is kept."""
-        first = self.content.setdefault(result.content, name) if result.content else name
+        first = self.first_file.setdefault(result.content, name) if result.content else name
         if first != name:
             result.message = f"same notes as {first}"
             result.leave_out("duplicate", "in duplicate files")
         self.report.add(name, result)
         if result.status != "read":
             return b""
-        group = self.lines.setdefault(result.line, len(self.lines))
-        if group == len(self.group_names):
-            self.group_names.append(Path(name).stem)
-        number = self.provisional.setdefault
-        ids = [number(token, len(self.provisional)) for token in result.tokens.split(" ")]
+        number = self.numbers.setdefault
+        ids = [number(token, len(self.numbers)) for token in result.tokens.split(" ")]
         self.names.append(name)
         self.lengths.append(len(ids))
-        self.groups.append(group)
+        self.lines.append(result.line)
         return np.array(ids, dtype=np.int32).tobytes()
 
-    def finish(self, began: float) -> None:
-        """Split the pieces, number the tokens for good, write ids and header."""
-        report, total = self.report, sum(self.lengths)
-        of_group = split_groups(self.group_names)
-        parts = np.array([of_group[group] for group in self.groups])
-        vocabulary, unknown = self._write_ids(np.repeat(parts == 0, self.lengths))
+    def finish(self) -> None:
+        """Split the pieces, make the vocabulary, write the header."""
+        first_of_line: dict[str, str] = {}  # the first piece with each soprano line names its group
+        for name, line in zip(self.names, self.lines):
+            first_of_line.setdefault(line, Path(name).stem)
+        part_of = dict(zip(first_of_line, split_groups(list(first_of_line.values()))))
+        parts = np.array([part_of[line] for line in self.lines])
+        training, held_out = self.count_tokens(np.repeat(parts != 0, self.lengths))
+        vocabulary = Vocabulary.for_training(self.config.encoding, +training)
+        unknown = sum(n for token, n in held_out.items() if token not in vocabulary)
         sizes = ", ".join(f"{(parts == i).sum():,} {part}" for i, part in enumerate(PARTS))
-        report.stored = (
-            f"{total:,} tokens, a vocabulary of {len(vocabulary):,}; pieces: {sizes}; "
+        self.report.stored = (
+            f"{sum(self.lengths):,} tokens, a vocabulary of {len(vocabulary):,}; pieces: {sizes}; "
             f"{unknown:,} valid and test tokens unknown"
         )
-        report.seconds = time.perf_counter() - began
         header = {
             "format": FORMAT,
             "read": asdict(self.config) | {"encoding": self.config.encoding.to_dict()},
+            "tokens": list(self.numbers),
             "vocabulary": vocabulary.tokens[1:],
             "names": self.names,
             "lengths": self.lengths,
             "parts": parts.tolist(),
-            "report": str(report),
+            "report": str(self.report),
         }
         (self.folder / "store.json").write_text(json.dumps(header), encoding="utf-8")
 
-    def _write_ids(self, is_training: np.ndarray) -> tuple[Vocabulary, int]:
-        """ids.raw → ids.npy; the vocabulary, and how many tokens are unknown to it.
+    def count_tokens(self, is_held_out: np.ndarray) -> list[Counter[str]]:
+        """How often each token occurs in training pieces and in the others.
 
-        is_training: bool (tokens,), True for tokens of training pieces.
+        is_held_out: bool (tokens,), False for tokens of training pieces.
         """
-        total, tokens = len(is_training), list(self.provisional)
-        raw = np.memmap(self.folder / "ids.raw", dtype=np.int32, mode="r", shape=(total,))
-        counts = np.zeros(len(tokens), dtype=np.int64)
-        for start in range(0, total, BLOCK):
+        ids, counts = np.load(self.folder / "ids.npy", mmap_mode="r"), 0
+        for start in range(0, len(ids), BLOCK):
             block = slice(start, start + BLOCK)
-            counts += np.bincount(raw[block][is_training[block]], minlength=len(tokens))
-        trained = {token: int(count) for token, count in zip(tokens, counts) if count}
-        vocabulary = Vocabulary.for_training(self.config.encoding, trained)
-        final = np.array([vocabulary.ids.get(token, UNK_ID) for token in tokens], dtype=np.int32)
-        ids = np.lib.format.open_memmap(self.folder / "ids.npy", "w+", np.int32, (total,))
-        unknown = 0
-        for start in range(0, total, BLOCK):
-            block = slice(start, start + BLOCK)
-            ids[block] = final[raw[block]]
-            unknown += int((ids[block] == UNK_ID).sum())
-        ids.flush()
-        del ids, raw  # closes the files
-        (self.folder / "ids.raw").unlink()
-        return vocabulary, unknown
+            pairs = 2 * ids[block] + is_held_out[block]
+            counts = counts + np.bincount(pairs, minlength=2 * len(self.numbers))
+        return [Counter(dict(zip(self.numbers, counts[i::2].tolist()))) for i in (0, 1)]
+
+
+def _write_npy_header(file: BinaryIO, tokens: int) -> None:
+    """The header of ids.npy: NumPy leaves room in it for any number of tokens."""
+    fields = {"descr": "<i4", "fortran_order": False, "shape": (tokens,)}
+    np.lib.format.write_array_header_1_0(file, fields)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,17 +96,14 @@ def train(
     last = min(config.epochs, len(history) + (stop_after or config.epochs))
     hidden = None if progress is None else not progress
     for epoch in range(len(history) + 1, last + 1):
-        if config.seconds and history and _is_over(history[-1], config.seconds):
+        if history and _is_over(history[-1], config.seconds):
             break
-        row, done = train_epoch(run, epoch, hidden if rank() == 0 else True)
+        row = train_epoch(run, epoch, hidden if rank() == 0 else True)
         valid = nll(run.checkpoint.model, data.valid, window=config.steps).mean
-        row |= {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)}
-        history.append(row | ({"stopped_after": config.seconds} if done else {}))
+        history.append(row | {"valid_loss": round(valid, 6), "seconds": round(run.seconds, 3)})
         if rank() == 0:
             save_epoch(run)
-            on_epoch(row)
-        if done:
-            break
+            on_epoch(history[-1])
     return run.checkpoint if rank() else _best(run)
 
 
@@ -119,9 +115,9 @@ def _best(run: Run) -> Checkpoint:
     return best
 
 
-def _is_over(row: dict, budget: float) -> bool:
+def _is_over(row: dict, budget: float | None) -> bool:
     """Whether the epoch of this row was ended by the same time budget, or took more than it."""
-    return row.get("stopped_after") == budget or row["seconds"] >= budget
+    return budget is not None and (row.get("stopped_after") == budget or row["seconds"] >= budget)
 
 
 def set_up(
@@ -155,8 +151,8 @@ def set_up(
     return run
 
 
-def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
-    """One pass over the training pieces: its row of the history, and whether time is up."""
+def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
+    """One pass over the training pieces, or as much as there is time for: a row of the history."""
     model, config = run.checkpoint.model, run.checkpoint.train_config
     total = batches_in_epoch(model, run.data.train, config)
     # Validation must fit into the time budget, too: a forward pass is a quarter of a step.
@@ -183,7 +179,7 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> tuple[dict, bool]:
     train_loss = all_reduce(loss_sum, next(model.parameters()).device) / tokens
     row = {"epoch": epoch, "batches": batches, "train_loss": round(train_loss, 6),
            "tokens_per_second": round(tokens / (time.perf_counter() - began))}  # fmt: skip
-    return row, bool(config.seconds) and done >= 1
+    return row | ({"stopped_after": config.seconds} if config.seconds and done >= 1 else {})
 
 
 def take_step(run: Run, loss: torch.Tensor, rate: float) -> None:
@@ -240,21 +236,16 @@ def resume(run: Run) -> None:
     with other settings, music or vocabulary; only the time budget may change.
     """
     path = run.folder / "last.safetensors"
-    header, tensors = read_file(path)
-    mine = _settings(json.loads(json.dumps(run.checkpoint.header())))
-    theirs = _settings(header)
-    mine["music"], theirs["music"] = (
-        bytes(d.tolist()).hex()[:8]
-        for d in (data_digest(run.data.train), tensors.get("resume.data", torch.zeros(0)))
-    )
+    last, tensors = load_checkpoint(path), read_file(path)[1]
+    music = data_digest(run.data.train), tensors["resume.data"]
+    mine, theirs = map(_settings, (run.checkpoint, last), music)
     for name, had in theirs.items():
         if had != (has := mine.get(name)):
             raise CheckpointError(
                 f"{path}: holds a run with {name} = {str(had)[:60]}, not {str(has)[:60]}. Use "
                 "another folder, or delete this one to start again"
             )
-    weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
-    run.checkpoint.model.load_state_dict(weights)
+    run.checkpoint.model.load_state_dict(last.model.state_dict())
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("resume.optimizer."):
@@ -265,11 +256,11 @@ def resume(run: Run) -> None:
     torch.set_rng_state(tensors["resume.rng"])
     if "resume.rng_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["resume.rng_cuda"])
-    run.checkpoint.history.extend(header["history"])
+    run.checkpoint.history.extend(last.history)
 
 
-def _settings(header: dict) -> dict:
+def _settings(checkpoint: Checkpoint, music: torch.Tensor) -> dict:
     """What must be equal for a run to go on, by name."""
-    parts = header["network"] | header["encoding"] | header["train"]
-    parts.pop("seconds")
-    return parts | {"vocabulary": header["vocabulary"]}
+    parts = checkpoint.encoding.to_dict() | asdict(checkpoint.model.config)
+    parts |= asdict(replace(checkpoint.train_config, seconds=None))
+    return parts | {"vocabulary": checkpoint.vocabulary.tokens, "music": music.tolist()}

@@ -24,10 +24,6 @@ class UnknownTokenError(KeyError):
         return self.args[0]
 
 
-class VocabularyMismatchError(ValueError):
-    """Weights and vocabulary that do not belong together."""
-
-
 class Vocabulary:
     """An ordered set of tokens: `<unk>`, then all others sorted."""
 

@@ -4,25 +4,13 @@ import sys
 import textwrap
 
 import pytest
-import torch
 
 from pianolstm.checkpoint import TrainConfig
 from pianolstm.dataset import Dataset
-from pianolstm.distributed import all_reduce, broadcast, process_group, rank, world, wrap_ddp
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.networks import NetworkConfig
 from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
-
-
-def test_without_torchrun_there_is_one_process():
-    with process_group():
-        assert (world(), rank()) == (1, 0)
-    module = torch.nn.Linear(2, 2)
-    assert wrap_ddp(module) is module
-    device = torch.device("cpu")
-    assert broadcast(0.3, device) == all_reduce(0.3, device) == 0.3
-
 
 TRAIN = """
     import json, sys

@@ -151,12 +151,6 @@ def test_every_time_can_be_written_and_read():
 # ---- article
 
 
-def test_normal_order_of_known_chords():
-    assert normal_order(frozenset({0, 4, 7})) == (0, 4, 7)  # C major
-    assert normal_order(frozenset({7, 11, 2, 5})) == (11, 2, 5, 7)  # G7
-    assert normal_order(frozenset({9, 4})) == (4, 9)
-
-
 def test_normal_order_is_music21s_for_every_third_set_of_up_to_four():
     from music21 import chord
 
@@ -172,29 +166,6 @@ def test_tokens_of_the_article():
     assert ArticleEncoding().encode(piece) == ["E5", "4.9", "0"]
     assert ArticleEncoding(voicing=True).encode(piece) == ["E5", "E3.A3", "C3.C4"]
     assert ArticleEncoding().encode(Piece.from_quarters([])) == []
-
-
-def test_notes_of_all_tracks_that_start_together_are_one_token(scale):
-    tokens = ArticleEncoding(voicing=True).encode(scale)
-    assert tokens[0] == "C3.C4"
-    assert len(tokens) == 8
-
-
-def test_a_pitch_struck_twice_at_once_is_a_note():
-    piece = Piece.from_quarters([(0, 1, 60, 0), (0, 2, 60, 1)])
-    assert ArticleEncoding().encode(piece) == ["C4"]
-
-
-def test_chords_decode_to_the_octave_of_middle_c():
-    encoding = ArticleEncoding()
-    assert encoding.pitches("4.9") == [64, 69]
-    assert encoding.pitches("0") == [60]
-    assert encoding.pitches("C3.E4.G5") == [48, 64, 79]
-
-
-def test_one_token_every_half_quarter():
-    piece = ArticleEncoding().decode(["C4", "0.4.7", "E5"])
-    assert sorted(set(piece.onsets.tolist())) == [0.0, 0.5, 1.0]
 
 
 def test_a_hand_holds_until_it_plays_again():
@@ -222,11 +193,6 @@ def test_decode_then_encode_gives_the_tokens_back(groups, voicing):
     expected = [pitch_name(60 + int(t)) if t.isdigit() else t for t in tokens]
     assert len(tokens) == len(groups)
     assert encoding.encode(encoding.decode(tokens)) == expected
-
-
-def test_features_are_the_pitches_of_a_token():
-    features = ArticleEncoding(voicing=True).features(["<unk>", "C4", "C3.E4"])
-    assert [np.flatnonzero(row).tolist() for row in features] == [[], [60], [48, 64]]
 
 
 @given(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pianolstm.grid import GRID, beat_concentration, quantise
+from pianolstm.grid import GRID, quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece
 
@@ -46,12 +46,6 @@ def test_moments_that_fall_together_are_counted():
     assert quantise(result.piece).joined == 0
 
 
-def test_our_songs_hardly_move(song_pieces):
-    moved = np.concatenate([quantise(piece).moved for piece in song_pieces])
-    assert all(quantise(piece).has_beat for piece in song_pieces)
-    assert (moved == 0).mean() > 0.99
-
-
 def test_marks_move_with_the_notes():
     piece = Piece.from_quarters([(0, 1, 60), (4, 1, 62)], tempi=((0, 90.0), (1919, 60.0)),
                                 time_signatures=((0, 4, 4), (1920, 3, 4)))  # fmt: skip
@@ -88,18 +82,10 @@ def test_random_onsets_have_no_beat_and_are_left_alone():
     assert "left as it was played" in str(result)
     forced = quantise(piece, bend=True)
     assert not forced.has_beat
-    assert forced.on_grid
+    assert forced.grid
     assert "no beat" in str(forced)
     assert "the furthest moved by" in str(forced)
     assert set((forced.piece.notes["onset"] % 12).tolist()) <= {0, 3, 4, 6, 8, 9}
-
-
-def test_random_onsets_are_seldom_taken_for_a_beat():
-    found = 0
-    for seed in range(300):
-        times = np.random.default_rng(seed).random(60) * 40
-        found += quantise(Piece.from_quarters([(t, 0.3, 60) for t in times])).has_beat
-    assert found <= 10  # 1 in 100 by design
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.03, 0.05])
@@ -135,12 +121,6 @@ def test_the_grid_holds_and_a_second_time_changes_nothing(notes, grid):
     assert twice.piece == once.piece
     assert not twice.moved.any()
     assert twice.merged == 0
-
-
-def test_concentration_is_1_on_the_beat_and_small_off_it():
-    on_beat = Piece.from_quarters([(i, 1, 60) for i in range(10)])
-    assert beat_concentration(on_beat) == (pytest.approx(1), 10)
-    assert beat_concentration(Piece(on_beat.notes[:0])) == (0.0, 0)
 
 
 def test_a_piece_without_notes_and_a_grid_without_divisions(scale):

@@ -13,7 +13,6 @@ from pianolstm.evaluation.likelihood import (
     note_likelihood,
     uniform_nll,
     unigram_nll,
-    unknown_share,
 )
 from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
@@ -61,21 +60,9 @@ def test_article_network_is_measured_on_full_windows():
     assert next(both) == pytest.approx(next(both)[::2], abs=1e-6)
 
 
-def test_a_network_says_itself_how_it_reads():
-    model = torch.nn.Linear(1, 1)  # expects the last id of a window to be repeated
-    model.reads = "windows"
-    model.predict_next = lambda windows: 10.0 * torch.nn.functional.one_hot(windows[:, -1], 4)
-    (losses,) = nll(model, [np.array([1, 1, 2, 2])], window=2).per_piece
-    assert (losses < 1).tolist() == [True, False, True]
-
-
 def test_nothing_to_measure_is_an_error(tiny):
     with pytest.raises(ValueError, match="nothing to predict"):
         nll(tiny[0], [np.array([1])])
-
-
-def test_unknown_share_leaves_the_first_token_out():
-    assert unknown_share([np.array([0, 1, 0]), np.array([0, 2, 2])]) == 0.25
 
 
 def test_likelihoods_of_all_pieces_of_a_small_universe_sum_to_one():

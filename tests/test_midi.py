@@ -56,9 +56,9 @@ def midi_data(*tracks, kind=1, division=480):
 def raw_file(tmp_path):
     """Write what `midi_data` makes; returns its path."""
 
-    def write(*tracks, after=b"", **options):
+    def write(*tracks):
         path = tmp_path / "raw.mid"
-        path.write_bytes(midi_data(*tracks, **options) + after)
+        path.write_bytes(midi_data(*tracks))
         return path
 
     return write
@@ -122,26 +122,6 @@ def test_what_is_dropped_or_repaired_is_counted(midi_file):
         "1 without a note-off"
     )
     assert read_midi(midi_file([on(), off()])).account == "not audited: 1 kept, 0 dropped"
-
-
-@pytest.mark.parametrize("times", [2, 16, 17, 300])
-def test_many_open_notes_of_one_pitch(midi_file, times):
-    piece = read(midi_file([*[on(time=1)] * times, on(62), off(62)]))
-    assert rows(piece)[:2] == [(1, 1, C4), (2, 1 if times > 2 else 480, C4)]
-    assert len(piece) == times + 1
-    again = {"struck again without a note-off": times - 1}
-    assert piece.repaired == again | {"without a note-off": 1}
-
-
-def test_a_lost_note_off_is_named(midi_file):
-    piece = read(midi_file([on(), on(time=480), off(), *[on(), off()] * 2]))
-    assert rows(piece) == [(480 * i, 480, C4) for i in (0, 1, 2, 3)]
-    assert piece.repaired == {"struck again without a note-off": 1}
-
-
-def test_open_notes_of_one_pitch_with_several_programs(midi_file):
-    path = midi_file([*[on(time=1)] * 10, program(7), *[on(time=1)] * 10, on(62), off(62)])
-    assert len(read(path)) == 21
 
 
 def test_drums_are_dropped_and_counted(midi_file):
@@ -241,11 +221,6 @@ def test_marks_of_a_shape_that_they_cannot_have(raw_file, mark, what):
 # ---- odd bytes
 
 
-def test_running_status(raw_file):
-    running = b"\0\x90\x3c\x50\x83\x60\x3c\0\0\x3e\x50\x83\x60\x3e\0"
-    assert rows(read(raw_file(running + END))) == [(0, 480, 60), (480, 480, 62)]
-
-
 @pytest.mark.parametrize(
     ("name", "read_as"),
     [("Flöte".encode(), "Flöte"), ("Flöte".encode("latin-1"), "Fl�te"),
@@ -265,33 +240,28 @@ def test_data_bytes_above_127_are_clipped_and_counted(raw_file):
     assert loud.repaired == high.repaired == {"clipped to 127": 1}
 
 
-def test_events_after_the_end_of_a_track_are_no_music(raw_file):
-    piece = read(raw_file(NOTE + END + NOTE + END))
-    assert rows(piece) == [(0, 480, C4)]
-    assert piece.repaired == {"bytes after the end of a track": len(NOTE + END)}
-    assert piece.note_ons == 1
-
-
 def test_ends_of_tracks_in_unusual_places(raw_file):
     inside_a_text = b"\0\xff\x01\x05ab\xff\x2f\0"
     assert len(read(raw_file(NOTE + inside_a_text + NOTE + END))) == 2
     assert rows(read(raw_file(NOTE))) == [(0, 480, C4)]  # none at all
 
 
-def test_a_header_that_counts_too_few_tracks_loses_none(raw_file):
-    path = raw_file(NOTE + END, NOTE + END)
-    data = bytearray(path.read_bytes())
-    data[11] = 1
-    path.write_bytes(data)
-    piece = read(path)
-    assert len(piece) == piece.note_ons == 2
-    assert piece.repaired == {"tracks more than the header says": 1}
-
-
-def test_bytes_behind_the_last_track_are_counted(raw_file):
-    piece = read(raw_file(NOTE + END, after=b"some words that an editor left"))
-    assert rows(piece) == [(0, 480, C4)]
-    assert piece.repaired == {"bytes after the last track": 30}
+@pytest.mark.parametrize(
+    ("data", "notes", "repaired"),
+    [
+        (midi_data(NOTE + END + NOTE + END), 1,
+         {"bytes after the end of a track": len(NOTE + END)}),
+        (midi_data(NOTE + END) + b"some words that an editor left", 1,
+         {"bytes after the last track": 30}),
+        (midi_data(NOTE + END) + midi_data(NOTE + END)[14:], 2,
+         {"tracks more than the header says": 1}),
+    ],
+)  # fmt: skip
+def test_what_stands_at_the_wrong_place_is_counted(tmp_path, data, notes, repaired):
+    (tmp_path / "odd.mid").write_bytes(data)
+    piece = read(tmp_path / "odd.mid")
+    assert len(piece) == piece.note_ons == notes
+    assert piece.repaired == repaired
 
 
 @pytest.mark.parametrize("event", [b"\0\xc0\xc8", b"\0\xf8"], ids=["program 200", "clock"])
@@ -319,26 +289,22 @@ def test_times_that_cannot_be_meant(raw_file, gaps):
         read_midi(raw_file(far * gaps + NOTE + END))
 
 
-@pytest.mark.parametrize("cut", [20, 30, 60, -1])
-def test_truncated_file(tmp_path, songs_folder, cut):
-    path = tmp_path / "cut.mid"
-    path.write_bytes((songs_folder / "bach_bwv269.mid").read_bytes()[:cut])
-    with pytest.raises(MidiParseError, match=r"cut\.mid: truncated: .*complete copy"):
-        read_midi(path)
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", r"bad\.mid: the file is empty.*another copy"),
         (b"dear diary, today", r"not a MIDI file.*'dear diary, '.* Check the file extension"),
         (b"\0" * (33 * 2**20), "34,603,008 bytes, more than any piece of music"),
+        *[
+            (midi_data(NOTE + END)[:cut], r"bad\.mid: truncated: .*complete copy")
+            for cut in (14, 20, 24, -1)
+        ],
         (midi_data(NOTE + END, kind=2), "MIDI format 2. Convert it"),
         (midi_data(NOTE + END, division=0xE728), "SMPTE frames.* Export it with ticks"),
         (midi_data(NOTE + END, division=0), "SMPTE"),
         (midi_data(b"\0\x11\x22\x33" + NOTE + END), r"bad\.mid: the events of a track"),
     ],
-    ids=["empty", "text", "large", "format 2", "SMPTE", "no time", "data without a status"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_files_that_are_refused(tmp_path, data, message):
     (tmp_path / "bad.mid").write_bytes(data)
@@ -372,13 +338,6 @@ def test_all_songs_and_lent_files_are_read_as_the_reference_reads_them(songs_fol
         for path in find_midi_files(folder, True) if folder.is_dir() else []:
             if path.name != "empty.mid":
                 read(path)
-
-
-def test_our_songs_read_without_loss(song_pieces):
-    assert len(song_pieces) > 370
-    assert all(not piece.dropped and not piece.repaired for piece in song_pieces)
-    assert all(piece.note_ons == len(piece) for piece in song_pieces)
-    assert all(len(piece.track_names) == 2 for piece in song_pieces)
 
 
 deltas = st.sampled_from([0, 0, 0, 1, 60, 127, 500])
@@ -474,8 +433,3 @@ def test_two_hands_on_one_key_are_written_on_channels_of_their_own(tmp_path):
     assert [event[1:] for event in merged if event[0] == 0] == [(True, 0), (False, 4)]
     second = [event[1:] for event in merged if event[0] == 1]
     assert second == [(True, 1), (False, 2), (True, 2), (False, 6)]
-
-
-def test_every_song_survives_writing(song_pieces, tmp_path):
-    for piece in song_pieces[::20]:
-        assert read_midi(write_midi(piece, tmp_path / "x.mid")) == piece

@@ -23,13 +23,6 @@ def test_a_roll_has_a_box_for_every_note(scale):
     ]
 
 
-def test_a_bar_line_for_every_bar(song_pieces):
-    for piece in (song_pieces[20], song_pieces[100].bars(1, 8)):
-        ax = piano_roll(piece)
-        assert len({*ax.get_xticks(), *ax.get_xticks(minor=True)}) == len(piece.bar_starts())
-        assert f"{len(piece.bar_starts())} bars" in roll(piece).text
-
-
 def test_a_picture_has_words_for_readers_who_do_not_see_it(scale, tmp_path):
     picture = roll(scale)
     words = "Piano roll of scale: 10 notes on 2 tracks, 2 bars, 5 s, pitches from G2 to C5"
@@ -58,12 +51,6 @@ def test_odd_names_are_drawn_as_they_are(scale, name):
     piece = replace(scale, name=name, track_names=(name, "other"))
     assert roll(piece).png.startswith(b"\x89PNG")
     assert len(piano_roll(piece).get_legend().get_texts()) == 2
-
-
-def test_tracks_without_a_name_are_numbered():
-    piece = Piece.from_quarters([(0, 1, 60, 0), (0, 1, 50, 2)], track_names=("Flute",))
-    legend = piano_roll(piece).get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["Flute", "Track 3"]
 
 
 def test_a_piece_without_notes_gives_an_empty_roll():

@@ -41,14 +41,6 @@ def test_any_tokens_decode_and_what_the_grammar_allows_needs_no_repair(tokens):
         assert set(piece.repaired) <= {"frames without an end"}
 
 
-def test_the_roll_of_a_decoded_piece_is_the_roll(song_pieces):
-    for piece in song_pieces[::40]:
-        roll = ENCODING.roll(piece)
-        back = ENCODING.roll(ENCODING.decode(ENCODING.write(roll)))
-        assert np.array_equal(back, roll[: len(back)]) and not roll[len(back) :].any()
-        assert roll.sum() > len(piece) / 2
-
-
 def test_notes_between_frames_are_counted_and_notes_off_the_keyboard_refused():
     piece = Piece.from_quarters([(0, 1, 60), (0.25, 0.25, 62), (0.25, 0.5, 64)], name="short")
     assert ENCODING.lost(piece) == 1

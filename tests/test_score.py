@@ -68,31 +68,10 @@ def test_musicxml_holds_every_note(scale, tmp_path):
     assert pitches == sorted(scale.notes["pitch"].tolist())
 
 
-def test_two_hands_get_two_staves_and_the_key():
-    piece = Piece.from_quarters([(0, 1, 74), (0, 1, 50)], key="D major", name="two_hands")
-    stream = to_stream(piece)
-    assert [len(list(part.recurse().notes)) for part in stream.parts] == [1, 1]
-    assert stream.parts[0].recurse().getElementsByClass("KeySignature").first().sharps == 2
-
-
 def test_an_accidental_is_written_once_for_tied_notes():
     xml = to_musicxml(Piece.from_quarters([(0.5, 7 / 6, 61)]))
     assert xml.count("<accidental>") == 1
     assert xml.count('<tie type="start"') == xml.count('<tie type="stop"') == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "rows"),
-    [
-        ("triplets", [(i / 3, 1 / 3, 60 + i) for i in range(12)]),
-        ("tied", [(0, 7 / 4, 72), (1.75, 0.25, 74)]),
-        ("low", [(0, 1, 0), (1, 1, 11)]),
-    ],
-)
-def test_the_text_of_a_score(name, rows):
-    assert repr(score(Piece.from_quarters(rows, name=name))) == (
-        f"Score of {name}: 1 bars, {len(rows)} notes"
-    )
 
 
 def test_the_text_says_what_is_not_engraved_where_it_sounds():
@@ -178,11 +157,6 @@ def test_nothing_comes_after_the_last_note():
     )
     upper = to_stream(piece).parts[0]
     assert len(upper[music21.stream.Measure]) == len(upper[music21.tempo.MetronomeMark]) == 1
-
-
-def test_a_unison_within_a_staff_is_where_it_sounds():
-    rows = [(0, 1, 55, 0), (0, 1, 55, 0), (1, 1, 55, 0), (0, 1, 72, 1)]
-    assert repr(score(Piece.from_quarters(rows, name="unison"))).endswith("1 bars, 4 notes")
 
 
 def test_two_voices_have_stems_up_and_down_and_one_voice_has_neither():

@@ -6,7 +6,6 @@ import soundfile
 
 from pianolstm.display import audio, sound
 from pianolstm.display.sound import SAMPLE_RATE, render
-from pianolstm.midi import to_symusic
 from pianolstm.piece import Piece
 
 
@@ -18,15 +17,6 @@ def test_samples_have_the_right_length_and_level(scale):
     assert np.sqrt(np.mean(sounding**2)) > 0.02  # not silence with one click in it
 
 
-def test_all_notes_sound_until_the_piece_ends(song_pieces):
-    piece = song_pieces[100].bars(1, 8)
-    assert to_symusic(piece).note_num() == len(piece)  # what the synthesizer is given
-    samples = np.abs(render(piece))
-    end = int(piece.seconds * SAMPLE_RATE)
-    assert samples[end - SAMPLE_RATE : end].max() > 0.02
-    assert samples[end + 3 * SAMPLE_RATE :].max(initial=0) < 0.02  # the strings ring on
-
-
 def test_the_mp3_holds_that_sound(scale, tmp_path):
     heard = audio(scale)
     samples, rate = soundfile.read(io.BytesIO(heard.mp3))
@@ -34,15 +24,6 @@ def test_the_mp3_holds_that_sound(scale, tmp_path):
     assert repr(heard) == "Sound of scale: 10 notes, 5 s"
     assert 'src="data:audio/mpeg;base64,' in heard._repr_html_()
     assert heard.save(tmp_path / "scale.mp3").read_bytes() == heard.mp3
-
-
-def test_of_a_long_piece_the_beginning_is_played(monkeypatch):
-    hour = Piece.from_quarters([(i, 1, 60 + i % 12) for i in range(5400)], name="hour")
-    monkeypatch.setattr(sound, "LONGEST_SOUND", 21.0)
-    heard = audio(hour)
-    assert heard.is_cut
-    assert heard.seconds == 21
-    assert repr(heard) == "Sound of hour: 32 notes, 21 s, the beginning of 3,600 s"
 
 
 def test_of_a_long_note_only_the_beginning_is_played(monkeypatch):
@@ -58,11 +39,3 @@ def test_of_a_long_note_only_the_beginning_is_played(monkeypatch):
 def test_a_piece_without_notes():
     with pytest.raises(ValueError, match="'silence' holds no notes to play"):
         audio(Piece.from_quarters([], name="silence"))
-
-
-def test_a_missing_sound_font_says_what_to_do(scale, monkeypatch, tmp_path):
-    sound._synthesizer.cache_clear()
-    monkeypatch.setattr(sound.resources, "files", lambda name: tmp_path)
-    with pytest.raises(FileNotFoundError, match="pip install --force-reinstall pretty-midi"):
-        audio(scale)
-    sound._synthesizer.cache_clear()

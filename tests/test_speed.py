@@ -5,7 +5,6 @@ Slow: `pytest -m slow -s`, on a machine that does nothing else.
 
 import time
 import warnings
-from pathlib import Path
 from statistics import median
 
 import pretty_midi
@@ -16,8 +15,6 @@ from pianolstm.encodings import ArticleEncoding, article_tokens
 from pianolstm.generation import generate, generate_by_window
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
-
-LENT = Path(__file__).resolve().parents[2] / "shared" / "midi"
 
 
 def tokens_of(path):
@@ -37,8 +34,7 @@ def seconds(function, files, repeats=1, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["midi_songs", "lent files"])
-def test_reading_beside_the_article_and_pretty_midi(name, songs_folder, tmp_path):
+def test_reading_beside_the_article_and_pretty_midi(songs_folder, tmp_path):
     """All sides read the same files in turn, five times, in one process and one thread.
 
     The article's loop is timed as printed, at its first reading of a file, and once more without
@@ -46,12 +42,7 @@ def test_reading_beside_the_article_and_pretty_midi(name, songs_folder, tmp_path
     """
     from music21 import environment
 
-    if name == "midi_songs":
-        files = sorted(songs_folder.glob("*.mid"))[::8]
-    elif LENT.is_dir():  # pretty_midi cannot read the two files of corrupted/
-        files = sorted(p for p in LENT.rglob("*.mid") if "corrupted" not in p.parts)
-    else:
-        pytest.skip("the lent MIDI files are not here")
+    files = sorted(songs_folder.glob("*.mid"))[::8]
     settings = environment.Environment()
     scratch, rounds = settings["directoryScratch"], []
     try:
@@ -77,7 +68,7 @@ def test_reading_beside_the_article_and_pretty_midi(name, songs_folder, tmp_path
         return median(values)
 
     each = {side: f"{1e3 * median([t[side] for t in rounds]):.3f}" for side in rounds[0]}
-    print(f"\n{name}, {len(files)} files, milliseconds a file: {each}")
+    print(f"\n{len(files)} files, milliseconds a file: {each}")
     ratios = {
         (slow, fast): ratio(slow, fast)
         for slow in ("as printed", "without cache", "pretty_midi")

@@ -27,12 +27,6 @@ def test_split_does_not_depend_on_order(song_pieces):
     assert names == [[p.name for p in part] for part in split_pieces(song_pieces[::-1])]
 
 
-def test_settings_of_one_tune_stay_together(song_pieces):
-    split = split_pieces(song_pieces)
-    lines = [{soprano_line(p) for p in part} for part in split]
-    assert not (lines[0] & lines[1] or lines[0] & lines[2] or lines[1] & lines[2])
-
-
 def test_soprano_line_ignores_transposition_and_the_lower_voices():
     tune = [(0, 1, 72), (1, 1, 74), (2, 2, 76)]
     one = Piece.from_quarters([*tune, (2, 1, 60), (3, 1, 62)])

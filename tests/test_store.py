@@ -14,15 +14,12 @@ import pytest
 from mido import Message
 
 from pianolstm.__main__ import main
-from pianolstm.checkpoint import TrainConfig, train_config
 from pianolstm.dataset import Dataset, prepare
 from pianolstm.encodings import ArticleEncoding, EventEncoding
 from pianolstm.folder import find_midi_files, read_folder
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi, write_midi
-from pianolstm.networks import NetworkConfig
 from pianolstm.store import ReadConfig, StoreError, build_store, encode_file, is_store
-from pianolstm.training import train
 from pianolstm.vocabulary import ALL_KEYS
 
 
@@ -71,25 +68,6 @@ def test_a_store_splits_and_numbers_as_prepare_does(our_store, song_pieces):
         assert np.array_equal(store.train[stored][key], data.train[mine][key])
 
 
-def test_ids_are_mapped_and_not_loaded(our_store):
-    store = our_store[1]
-    assert isinstance(store.ids, np.memmap) and store.ids.dtype == np.int32
-    assert all(np.shares_memory(piece.numbers, store.ids) for piece in store.train[:9])
-    assert "375 read" in store.report
-
-
-@pytest.mark.parametrize("network", ["note", "article"])
-def test_training_takes_a_store(our_store, tmp_path, network):
-    data = our_store[1]
-    if network == "article":
-        config = train_config("article", epochs=1, seconds=0.1, steps=20)
-        model = NetworkConfig("article", len(data.vocabulary), (4, 4, 4), 0.0)
-    else:
-        config = TrainConfig(epochs=1, seconds=0.1)
-        model = NetworkConfig("note", len(data.vocabulary), (8,), 0.0)
-    assert train(data, model, config, tmp_path / network).history[0]["valid_loss"] > 0
-
-
 def test_commands_read_and_train(tmp_path, piano_songs, capsys):
     store = tmp_path / "store"
     assert main(["read", str(piano_songs), "--out", str(store), "--processes", "1"]) == 0
@@ -136,7 +114,7 @@ def test_every_file_is_accounted_for(mixed_folder, tmp_path):
     assert "zero.mid: the file is empty" in str(report)
     assert table["silence.mid"]["status"] == "empty"
     assert table["deep/scale again.mid"]["message"] == "same notes as deep/er/scale.MID"
-    assert (table["free.mid"]["beat"], report.performances) == ("no", 1)
+    assert "no beat" in table["free.mid"]["message"] and report.performances == 1
     assert "1 pieces without a beat left as played" in str(report)
     assert "everything but drums" in str(report)
 
@@ -148,15 +126,15 @@ def test_performances_can_be_dropped_or_bent(mixed_folder, tmp_path):
     assert "1 performance" in str(dropped)
     assert bent.performances == dropped.performances == 1
     assert "1 pieces without a beat bent to the grid" in str(bent)
-    assert rows(tmp_path / "kept")["free.mid"]["moved_max"] == "0.0000"
+    assert "left as it was played" in rows(tmp_path / "kept")["free.mid"]["message"]
     assert rows(tmp_path / "dropped")["free.mid"]["status"] == "performance"
     assert dropped.dropped["in performances without a beat"] == 200
-    assert float(rows(tmp_path / "bent")["free.mid"]["moved_max"]) > 0.1
+    assert "the furthest moved by 0.1" in rows(tmp_path / "bent")["free.mid"]["message"]
 
 
 def test_several_processes_give_the_same_store(mixed_folder, tmp_path):
     build_store(mixed_folder, tmp_path / "one", processes=1)
-    build_store(mixed_folder, tmp_path / "two", processes=2, progress=False)
+    build_store(mixed_folder, tmp_path / "two", processes=2)
     for name in ("ids.npy", "report.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -205,10 +183,10 @@ def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
     build_store(mixed_folder, out)
     header = json.loads((out / "store.json").read_text())
     (out / "store.json").write_text(json.dumps(header | {"lengths": header["lengths"][:-1]}))
-    with pytest.raises(StoreError, match=r"store\.json speaks of .* Make the store again"):
+    with pytest.raises(StoreError, match=r"tokens promised, .* are there\). Make one"):
         Dataset.load(out)
     (out / "store.json").write_text(json.dumps(header | {"format": 99}))
-    with pytest.raises(StoreError, match="a store of format 99"):
+    with pytest.raises(StoreError, match="format 99, this version reads"):
         Dataset.load(out)
     (out / "store.json").write_text(json.dumps(header))
     (out / "ids.npy").write_bytes((out / "ids.npy").read_bytes()[:-8])
@@ -234,7 +212,7 @@ def test_stopped_in_the_middle_nothing_looks_finished(tmp_path, songs_folder, ho
         os.killpg(process.pid, how)  # as Ctrl-C does: to the readers as well
     else:
         process.send_signal(how)
-    error = process.communicate(timeout=30)[1].decode()
+    error = process.communicate(timeout=120)[1].decode()
     assert not is_store(out)
     with pytest.raises(StoreError, match="no whole token store"):
         Dataset.load(tmp_path / "out.unfinished")

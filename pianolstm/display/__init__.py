@@ -12,21 +12,10 @@ The functions `roll`, `score` and `player` hide the modules of the same names: i
 with `from pianolstm.display.roll import …`.
 """
 
+# ruff: noqa: F401 (all that is imported here is offered)
+
 from pianolstm.display.player import compare, player
 from pianolstm.display.roll import TRACK_COLOURS, described, piano_roll, roll
 from pianolstm.display.score import score, write_musicxml
 from pianolstm.display.sound import audio
 from pianolstm.display.staves import to_stream
-
-__all__ = [
-    "TRACK_COLOURS",
-    "audio",
-    "compare",
-    "described",
-    "piano_roll",
-    "player",
-    "roll",
-    "score",
-    "to_stream",
-    "write_musicxml",
-]

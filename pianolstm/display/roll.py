@@ -7,6 +7,7 @@ with a text alternative, and `described` makes a `Picture` of any other figure.
 from __future__ import annotations
 
 import io
+import warnings
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,9 @@ def described(figure: Figure, text: str) -> Picture:
     `text` says what a reader sees in it: which lines or bars there are, and how they compare.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    with warnings.catch_warnings():  # a character that no font holds is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)
     return Picture(buffer.getvalue(), text)
 
@@ -149,7 +152,7 @@ def piano_roll(piece: Piece, ax: Axes | None = None, shown: Extent | None = None
     _label_axes(ax, piece, shown or extent([piece]))
     if len(tracks) > 1:
         above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.3, "ncols": 6}
-        ax.legend(**above, frameon=False, prop={"family": _fonts()[0], "size": 8})
+        ax.legend(**above, frameon=False, prop={"family": _fonts(), "size": 8})
     return ax
 
 
@@ -193,28 +196,17 @@ def _label_axes(ax: Axes, piece: Piece, shown: Extent) -> None:
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     title = _plain(piece.name.replace("_", " "))
-    ax.set_title(title, loc="left", family=_fonts()[0], fontsize=11)
+    ax.set_title(title, loc="left", family=_fonts(), fontsize=11)
 
 
 @lru_cache(maxsize=1)
-def _fonts() -> tuple[list[str], set[int]]:
-    """matplotlib's own font and the eastern ones of this machine; the characters that they hold."""
+def _fonts() -> list[str]:
+    """matplotlib's own font, and the eastern ones of this machine."""
     installed = font_manager.fontManager.get_font_names()
-    names = ["DejaVu Sans", *(name for name in EASTERN_FONTS if name in installed)]
-    characters: set[int] = set()
-    for name in names:
-        characters.update(font_manager.get_font(font_manager.findfont(name)).get_charmap())
-    return names, characters
+    return ["DejaVu Sans", *(name for name in EASTERN_FONTS if name in installed)]
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib draws as it is: no formulas, no hidden labels, no control characters.
-
-    A character that no font of this machine holds becomes a question mark.
-    """
-    drawable = _fonts()[1]
-    drawn = ""
-    for character in " ".join(text.split()):
-        if character.isprintable():
-            drawn += character if ord(character) in drawable else "?"
+    """Text that matplotlib draws as it is: no formulas, no hidden labels, no control characters."""
+    drawn = "".join(filter(str.isprintable, " ".join(text.split())))
     return drawn.replace("$", r"\$").lstrip("_") or " "

@@ -98,11 +98,6 @@ def render(piece: Piece) -> np.ndarray:
 def _synthesizer() -> symusic.Synthesizer:
     """The synthesizer, loaded once: its sound font has 6 MB."""
     font = resources.files("pretty_midi") / "TimGM6mb.sf2"
-    if not font.is_file():
-        raise FileNotFoundError(
-            "pretty_midi's sound font TimGM6mb.sf2 is missing; reinstall it with "
-            "`pip install --force-reinstall pretty-midi`"
-        )
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, font.name)
         path.write_bytes(with_root_keys(font.read_bytes()))

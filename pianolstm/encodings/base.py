@@ -143,25 +143,23 @@ def encoding_named(name: str, helpers: Sequence[str] = (), **settings) -> Encodi
 
     Raises ValueError for a name, a helper or a setting that it does not have.
     """
-    known = ENCODINGS[name].helpers if name in ENCODINGS else {}
+    if name not in ENCODINGS:
+        raise ValueError(
+            f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
+        )
+    known = ENCODINGS[name].helpers
     if unknown := [helper for helper in helpers if helper not in known]:
         raise ValueError(
             f"the encoding {name!r} has no helper {', '.join(unknown)}; "
             + (f"choose from {', '.join(known)}" if known else "leave helpers out")
         )
-    chosen = {helper: known[helper] for helper in helpers}
-    return encoding_from_dict({"encoding": name, **chosen, **settings})
+    try:
+        return ENCODINGS[name](**{helper: known[helper] for helper in helpers} | settings)
+    except TypeError as error:
+        raise ValueError(f"encoding {name!r}: {error}") from None
 
 
 def encoding_from_dict(header: dict) -> Encoding:
     """The encoding that `to_dict` described. Raises ValueError for an unknown name or setting."""
-    settings = dict(header)
-    name = settings.pop("encoding", None)
-    if name not in ENCODINGS:
-        raise ValueError(
-            f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
-        )
-    try:
-        return ENCODINGS[name](**settings)
-    except TypeError as error:
-        raise ValueError(f"encoding {name!r}: {error}") from None
+    settings = {field: value for field, value in header.items() if field != "encoding"}
+    return encoding_named(header.get("encoding"), **settings)

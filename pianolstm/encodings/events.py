@@ -31,7 +31,6 @@ import numpy as np
 
 import pianolstm.encodings.event_tokens as words
 from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, PieceError, register, trimmed
-from pianolstm.encodings.event_reader import EventReader
 from pianolstm.encodings.spelling import on_grid, shifted
 from pianolstm.hands import two_hands
 from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece
@@ -131,7 +130,7 @@ class EventEncoding(Encoding):
         of each kind of token. Tokens of another encoding and a beginning in the middle are passed
         over, and so is all that follows `<eos>`.
         """
-        reader = EventReader()
+        reader = words.EventReader()
         inside, ends = trimmed(tokens)
         for token in inside:
             if found := self.value(token):

@@ -94,24 +94,17 @@ def roll_dataset(
     return Dataset.from_ids(encoding, vocabulary, *parts)
 
 
-def roll_data(
-    rolls: Path, encoding: PianoRollEncoding, only: Sequence[str] = (), recursive: bool = False
-) -> Dataset:
-    """Piano rolls of a .mat file, or of a folder of MIDI files, see `load_songs`.
-
-    Raises ValueError for a .mat file if there are options that only a folder can have.
-    """
+def roll_data(rolls: Path, encoding: PianoRollEncoding) -> Dataset:
+    """Piano rolls of a .mat file, or of a folder of MIDI files, see `load_songs`."""
     if not rolls.is_dir():
-        if only or recursive or encoding.frames != 2:
-            raise ValueError(
-                f"only, recursive and frames mean nothing for {rolls.name}, only for a folder"
-            )
         return roll_dataset(*load_rolls(rolls), encoding)
-    songs = load_songs(rolls, encoding, None, only, recursive)
+    songs = load_songs(rolls, encoding)
+    if songs.split is None:  # a token store
+        return songs
     lost = sum(encoding.lost(piece) for part in songs.split for piece in part)
-    data = roll_dataset(*([encoding.roll(p) for p in part] for part in songs.split), encoding)
-    report = f"{songs.report}\n{lost:,} notes lie between the frames and are in none"
-    return replace(data, report=report)
+    return replace(
+        songs, report=f"{songs.report}\n{lost:,} notes lie between the frames and are in none"
+    )
 
 
 def frame_losses(
@@ -225,19 +218,24 @@ def copying(
     return result
 
 
-def measure(trained: Checkpoint, data: Dataset, curve: bool) -> dict:
-    """Validation and test nats a frame, and with `curve` how validation fell while it trained."""
+def measure(trained: Checkpoint, data: Dataset) -> dict:
+    """Validation and test nats a frame, and how validation fell while the network trained."""
     valid, test = (nll(trained.model, part) for part in (data.valid, data.test))
-    found = {"valid": frame_nll(valid.per_piece, data, data.valid)}
-    if curve:
-        tokens_a_frame = found["valid"] / valid.mean
-        rates = [row["tokens_per_second"] for row in trained.history]
-        found["tokens_per_second"] = int(np.median(rates))
-        found["curve"] = [  # minutes and validation nats a frame
+    valid_nats, history = frame_nll(valid.per_piece, data, data.valid), trained.history
+    tokens_a_frame = valid_nats / valid.mean
+    best = trained.best_epoch
+    return {
+        "network": trained.model.config.name,
+        "parameters": trained.model.parameter_count(),
+        "epoch": best["epoch"],
+        "valid_loss": best["valid_loss"],
+        "minutes": round(history[-1]["seconds"] / 60, 2),
+        "tokens_per_second": int(np.median([row["tokens_per_second"] for row in history])),
+        "curve": [  # minutes and validation nats a frame
             (round(row["seconds"] / 60, 2), round(row["valid_loss"] * tokens_a_frame, 3))
-            for row in trained.history
-        ]
-    return found | {
+            for row in history
+        ],
+        "valid": valid_nats,
         "test": frame_nll(test.per_piece, data, data.test),
         "kinds": copying(test.per_piece, data, data.test),
     }

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -62,11 +62,9 @@ def register(name: str, training: dict | None = None, **network) -> Callable:
     """Make a network known to checkpoints and to the command line, with its own defaults.
 
     Use it as a decorator. `network` are fields of `NetworkConfig`, `training` fields of
-    `TrainConfig`. Raises ValueError for a field that does not exist.
+    `TrainConfig`. Raises TypeError for a field that NetworkConfig does not have.
     """
-    unknown = set(network) - {f.name for f in fields(NetworkConfig)}
-    if unknown:
-        raise ValueError(f"network {name!r}: NetworkConfig has no field {', '.join(unknown)}")
+    NetworkConfig(name, **network)
 
     def add(kind: type[nn.Module]) -> type[nn.Module]:
         NETWORKS[name] = NetworkKind(kind, network, training or {})
@@ -113,19 +111,19 @@ def check_interface(model: nn.Module, vocabulary_size: int) -> None:
     missing = [name for name in needed if not callable(getattr(model, name, None))]
     if missing:
         raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks.py")
-    device = next(model.parameters()).device
-    ids, was_training = torch.zeros(2, 3, dtype=torch.long, device=device), model.training
+    ids = torch.zeros(2, 3, dtype=torch.long, device=next(model.parameters()).device)
+    was_training = model.training
     model.eval()
     with torch.no_grad():
+        found = {"step": (model.step(ids[:, 0], model.zero_state(2))[0], (2, V))}
         if reads == "windows":
-            found, wanted = model.predict_next(ids), (2, V)
+            found["predict_next"] = model.predict_next(ids), (2, V)
         else:
-            found, wanted = model(ids)[0], (2, 3, V)  # validation gives no state
-        one = model.step(ids[:, 0], model.zero_state(2))[0]
+            found["forward"] = model(ids)[0], (2, 3, V)  # validation gives no state
     model.train(was_training)
-    for what, shape, expected in (("its logits", found.shape, wanted), ("step", one.shape, (2, V))):
-        if tuple(shape) != expected:
-            raise TypeError(f"{kind}: {what} have shape {tuple(shape)} where {expected} is needed")
+    for name, (logits, shape) in found.items():
+        if tuple(logits.shape) != shape:
+            raise TypeError(f"{kind}.{name}: logits of shape {tuple(logits.shape)}, not {shape}")
 
 
 class RecurrentNetwork(nn.Module):

@@ -1,4 +1,9 @@
-"""Our network: it does the same job as the article's with less."""
+"""Our network, which does the article's job with less, and two others for a fair comparison.
+
+A GRU has one state and two gates where the LSTM has two states and three gates; a Transformer has
+no recurrent state and looks back at the past instead. Embedding, output and dropout are those of
+`NoteLSTM`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pianolstm.networks.base import NetworkConfig, RecurrentNetwork, register
+from pianolstm.networks.base import NetworkConfig, RecurrentNetwork, State, register
 
 
 @register("note")
@@ -62,3 +67,106 @@ class NoteLSTM(RecurrentNetwork):
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(self.dropout(x), self.vectors(), self.bias)
+
+
+@register("gru")
+class NoteGRU(NoteLSTM):
+    """`NoteLSTM` with gated recurrent units (Cho et al. 2014, "Learning Phrase Representations
+    using RNN Encoder-Decoder", section 2.3), PyTorch's variant."""
+
+    def make_layer(self, input_size: int, hidden: int) -> nn.Module:
+        return nn.GRU(input_size, hidden, batch_first=True)
+
+    def zero_state(self, batch: int) -> State:
+        return [(h,) for h, _ in super().zero_state(batch)]
+
+    def run_layer(self, layer: nn.GRU, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
+        x, h = layer(x, state[0].unsqueeze(0))
+        return x, (h.squeeze(0),)
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        logits, state = self(ids.unsqueeze(1), state)
+        return logits[:, 0], state
+
+
+@register("transformer")
+class NoteTransformer(NoteLSTM):
+    """Causal self-attention (Vaswani et al. 2017, "Attention Is All You Need"), PyTorch's layers.
+
+    One layer for each entry of `hidden`, which must be equal. A token sees itself and the `PAST`
+    tokens before it; the state is these: their ids plus one, (B, PAST), 0 where there is none.
+    Positions are encoded with ALiBi, a penalty on distance that differs from head to head (Press,
+    Smith and Lewis 2022, "Train Short, Test Long", section 3), so that no position is new.
+    Through several layers it sees further: its whole chunk and the past in front of that.
+    """
+
+    PAST = 256
+    HEADS = 8
+
+    def __init__(self, config: NetworkConfig, features: np.ndarray | None = None) -> None:
+        E = config.hidden[-1]
+        if set(config.hidden) != {E} or E % self.HEADS:
+            raise ValueError(
+                f"hidden is {config.hidden}; the layers of a transformer have one size, a multiple "
+                f"of {self.HEADS}"
+            )
+        super().__init__(config, features)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                E, self.HEADS, 4 * E, config.dropout, batch_first=True, norm_first=True
+            )
+            for _ in config.hidden
+        )
+        for layer in self.layers:
+            layer.self_attn.dropout = 0.0  # which PyTorch's fast attention on a CPU has not
+        self.norm = nn.LayerNorm(E)
+        slopes = 2.0 ** -(8 / self.HEADS * torch.arange(1, self.HEADS + 1))
+        self.register_buffer("slopes", slopes, persistent=False)
+
+    def zero_state(self, batch: int) -> State:
+        device = self.slopes.device
+        return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=device),)]
+
+    def attention_bias(self, nothing: torch.Tensor) -> torch.Tensor:
+        """What is added to the attention of each token (row) to each other, (B · heads, T, T).
+
+        nothing: (B, T), True where there is no token.
+        """
+        place = torch.arange(nothing.shape[1], device=nothing.device)
+        distance = place[:, None] - place[None, :]
+        bias = -self.slopes[:, None, None] * distance
+        bias = bias.masked_fill((distance < 0) | (distance > self.PAST), -torch.inf)
+        unseen = nothing[:, None, None, :] & (distance != 0)  # itself it sees in any case
+        return bias[None].masked_fill(unseen, -torch.inf).flatten(0, 1)
+
+    def hidden_states(
+        self, ids: torch.Tensor, state: State | None = None
+    ) -> tuple[torch.Tensor, State]:
+        state = state or self.zero_state(len(ids))
+        parts = []
+        # Attention grows with the square of the length, but what a part reads again costs time too
+        for part in ids.split(4 * self.PAST if self.training else self.PAST, dim=1):
+            x, state = self._attend(part, state)
+            parts.append(x)
+        return torch.cat(parts, dim=1), state
+
+    def _attend(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        ((past,),) = state
+        everything = torch.cat([past, ids + 1], dim=1)
+        longest = (past != 0).any(dim=0).nonzero()
+        first = int(longest[0]) if len(longest) else self.PAST  # no time for what no row has
+        window = everything[:, first:]
+        x = self.embed((window - 1).clamp(min=0))
+        bias = self.attention_bias(window == 0)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # which takes the bias for a mask (2.13)
+        try:
+            for layer in self.layers:
+                x = layer(x, src_mask=bias)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+        return self.norm(x[:, self.PAST - first :]), [(everything[:, -self.PAST :],)]
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        logits, state = self(ids.unsqueeze(1), state)
+        return logits[:, 0], state
