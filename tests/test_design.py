@@ -39,6 +39,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "memory",
     "checkpoint",
     "generation",
+    "rules",
     "evaluation.statistics",
     "evaluation.comparison",
     "evaluation.copying",
