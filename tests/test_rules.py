@@ -52,7 +52,7 @@ def test_ranges_are_those_of_the_pieces_and_count_what_sounds(scale):
 def test_a_network_under_the_rules_writes_no_parallels(seed):
     torch.manual_seed(seed)
     model = build_network(NetworkConfig("note", len(VOCABULARY), (16,), 0.0)).eval()
-    beat = "track:0 pitch for:1 track:1 pitch for:1".split()
+    beat = ["track:0", "pitch", "for:1", "track:1", "pitch", "for:1"]
     wanted = ["bar:1", *(t for at in range(4) for t in (f"at:{at}", *beat))] * 40
     ids = VOCABULARY.ids
     pitches = {i for token, i in ids.items() if token.startswith("pitch")}
