@@ -1,8 +1,8 @@
 """What notebooks 07, 08 and 10 compare: networks trained alike, and what they predict and write.
 
     python notebooks/comparisons.py rhythm --out comparisons.jsonl      # 72 minutes of one core
-    python notebooks/comparisons.py helpers --out comparisons.jsonl     # some three hours
-    python notebooks/comparisons.py ensemble --out comparisons.jsonl    # some three hours
+    python notebooks/comparisons.py helpers --out comparisons.jsonl     # some 75 minutes
+    python notebooks/comparisons.py ensemble --out comparisons.jsonl    # two hours; a GPU is faster
 
 A network is trained with the options that its line names, and exported to `--runs`; one that lies
 there already is only measured. A line of the result holds one network, or one way of drawing:
@@ -85,13 +85,14 @@ def trained(name: str, options: str, runs: Path) -> Checkpoint:
 
 def described(name: str, options: str, network: Checkpoint) -> dict:
     """What a line says about a network and how it was trained."""
+    options = " ".join(options.split()).replace(f"{SONGS.parent}/", "")
     return {
         "network": name,
         "classes": len(network.vocabulary),
         "parameters": network.model.parameter_count(),
         "epochs": len(network.history),
         "minutes": round(network.history[-1]["seconds"] / 60, 1),
-        "train": f"python -m pianolstm train {options}".replace(f"{SONGS.parent}/", ""),
+        "train": f"python -m pianolstm train {options}",
     }
 
 

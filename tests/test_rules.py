@@ -29,7 +29,7 @@ def test_a_part_may_not_follow_another_in_fifths():
     assert forbidden(above) == {"pitch:62"}
     assert forbidden(above, parallels=False) == set()
     assert forbidden(above.replace("pitch:69", "pitch:67")) == set()  # the upper part stays
-    assert forbidden(above.replace("for:1 track:1", "for:1")) == set()  # no pitch comes next
+    assert forbidden(above.replace("for:1 track:1", "")) == set()  # no pitch comes next
 
 
 def test_what_sounds_at_the_moment_before_counts_also_if_it_is_held():
@@ -46,6 +46,8 @@ def test_ranges_are_those_of_the_pieces_and_count_what_sounds(scale):
     found = forbidden(at_home, ranges={(0, 0): (61, 64)})
     assert found == {"pitch:55", "pitch:60", "pitch:62", "pitch:69"}
     assert forbidden(at_home, ranges={(40, 0): (61, 64)}) == set()
+    same_track = f"{at_home} pitch:64 for:1"  # a second note that names no track
+    assert forbidden(same_track, ranges={(0, 0): (61, 64)}) == found
 
 
 @pytest.mark.parametrize("seed", range(2))
