@@ -51,7 +51,7 @@ class PartRules:
         kind, number = self.values[token] or ("", 0)
         if kind:
             self.reader.read(kind, number)
-        if kind not in ("track", "program", "for"):  # no pitch comes next
+        if kind in ("pitch", "more"):  # a duration comes next
             return self.ids[:0]
         bad = self._out_of_range()
         if self.parallels:

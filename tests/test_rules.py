@@ -29,7 +29,7 @@ def test_a_part_may_not_follow_another_in_fifths():
     assert forbidden(above) == {"pitch:62"}
     assert forbidden(above, parallels=False) == set()
     assert forbidden(above.replace("pitch:69", "pitch:67")) == set()  # the upper part stays
-    assert forbidden(above.replace("for:1 track:1", "")) == set()  # no pitch comes next
+    assert forbidden(above.replace("for:1 track:1", "")) == set()  # a duration comes next
 
 
 def test_what_sounds_at_the_moment_before_counts_also_if_it_is_held():
