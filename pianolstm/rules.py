@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pianolstm.encodings import EventEncoding
-from pianolstm.encodings.event_reader import EventReader
+from pianolstm.encodings.event_tokens import EventReader
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
