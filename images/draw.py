@@ -5,6 +5,7 @@ Run it with `python images/draw.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,14 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pianolstm.checkpoint import load_pretrained
+from pianolstm.composing import compose
 from pianolstm.display import TRACK_COLOURS, roll, score
-from pianolstm.generation import generate, probabilities
+from pianolstm.generation import probabilities
 from pianolstm.piece import Piece
 
 BLUE, ORANGE = TRACK_COLOURS[:2]
 DPI = 110
-OPENING = "G2.D4.G4.B4"  # a G major chord
-SEED, TOKENS, TOP_P = 1, 120, 0.95  # the defaults of `python -m pianolstm compose`
+SEED, TOP_P = 6, 0.95  # `python -m pianolstm compose --seed 6`
 
 
 def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figure, Axes]:
@@ -91,12 +92,9 @@ def mapping() -> Figure:
 
 
 def generated_piece() -> Piece:
-    """The piece shown in README and images: shipped checkpoint, fixed prompt and seed."""
-    composer = load_pretrained("voicing")
-    prompt = composer.vocabulary.encode([OPENING], strict=True)
-    (new,) = generate(composer.model, [prompt], TOKENS, [SEED], top_p=TOP_P)
-    tokens = composer.vocabulary.decode([*prompt, *new])
-    return composer.encoding.decode(tokens, name="generated")
+    """The piece shown in README and images: shipped checkpoint, fixed seed."""
+    (piece,) = compose(load_pretrained("events"), [SEED], top_p=TOP_P)
+    return replace(piece, name="generated")
 
 
 def draw_all(folder: str | Path) -> list[Path]:

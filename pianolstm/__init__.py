@@ -29,6 +29,7 @@ STAGES = {
     "checkpoint": ("TrainConfig", "load_checkpoint", "load_pretrained", "save_checkpoint"),
     "memory": ("Memory",),
     "generation": ("generate", "generate_by_window"),
+    "rules": ("PartRules", "part_ranges"),
     "evaluation": ("Bigram", "KneserNey", "bootstrap", "nll", "note_likelihood"),
     "training": ("train",),
     "composing": ("compose", "read_prompt"),

@@ -232,7 +232,7 @@ def pretrained_names() -> list[str]:
 def load_pretrained(name: str) -> Checkpoint:
     """A network that comes with the package, or that a file holds.
 
-    "article", "article_2019", "note" and "voicing" write chords in even steps (notebooks 04 to 06),
+    "article", "article_2019" and "note" write chords in even steps (notebooks 04 to 06),
     "rhythm" and "events" write whole pieces with their rhythm (07, 08), "ensemble" writes for four
     parts (10). "rolls", "jsb" and "nottingham" write frames of a piano roll, learned from our
     chorales and from two published collections (11).

@@ -7,7 +7,7 @@ any machine (a token could differ only where the draw falls within rounding of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,6 +18,8 @@ from tqdm import tqdm
 from pianolstm.memory import Memory, Past
 from pianolstm.networks import State
 from pianolstm.vocabulary import UNK_ID
+
+Rule = Callable[[int], Sequence[int]]  # told a piece's ids one by one; ids that must not come next
 
 FEW = 8  # pieces side by side, up to which one thread is faster than several
 
@@ -87,26 +89,27 @@ def generate(
     stop: int | None = None,
     counts: Mapping[int, int] | None = None,
     memory: Memory | None = None,
+    rules: Sequence[Rule] = (),
 ) -> list[np.ndarray]:
     """Continue each prompt by `length` ids, all pieces side by side, the state carried.
 
-    prompts: ids, none empty; seeds: one a piece. `greedy` takes the likeliest id every time (the
-    article's argmax). At `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that
-    number something, such as bars, each with the one that must follow it: the network says *when*
-    one comes, and arithmetic which. With a `memory`, each piece recalls its own past, prompt and
-    all. `progress` shows a bar; None: only on a terminal. Returns the new ids, one array a piece.
-    Raises ValueError for impossible prompts, seeds or settings.
+    prompts: ids, none empty; seeds: one a piece. `greedy` takes the likeliest id every time. At
+    `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that number something, such
+    as bars, each with its successor: the network says *when* one comes, and arithmetic which. With
+    a `memory`, each piece recalls its own past. `rules`, one a piece, forbid ids. `progress` shows
+    a bar; None: only on a terminal. Returns the new ids, one array a piece. Raises ValueError for
+    impossible prompts, seeds or settings.
     """
     _check_prompts(prompts, seeds)
     check_sampling(temperature, top_k, top_p)
-    generators = [np.random.default_rng(seed) for seed in seeds]
-    counter, recall = _Counter(counts or {}, prompts), _Recall(memory, prompts)
+    counter, recall = Numbering(counts or {}, prompts), _Recall(memory, prompts)
+    limits, generators = _Limits(rules, prompts), [np.random.default_rng(seed) for seed in seeds]
     pieces, ends = np.zeros((len(prompts), length), dtype=np.int64), np.full(len(prompts), length)
     with torch.inference_mode(), _threads_for(len(prompts)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
-            rows = recall.mix(logits.cpu().numpy())
+            rows = limits.apply(recall.mix(logits.cpu().numpy()))
             for b in np.flatnonzero(ends > i):
                 p = None if greedy else probabilities(rows[b], temperature, top_k, top_p)
                 drawn = _likeliest(rows[b]) if greedy else sample_next(p, generators[b])
@@ -115,6 +118,7 @@ def generate(
             if (ends <= i).all():
                 break
             recall.add(pieces[:, i])
+            limits.add(pieces[:, i])
             logits, state = model.step(torch.from_numpy(pieces[:, i]).to(logits.device), state)
     return [ids[:end] for ids, end in zip(pieces, ends)]
 
@@ -126,7 +130,7 @@ def _check_prompts(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> No
         raise ValueError("an empty prompt; give at least one token to start from")
 
 
-class _Counter:
+class Numbering:
     """Replaces each id that numbers something by the one that must follow the last of its piece."""
 
     def __init__(self, following: Mapping[int, int], prompts: Sequence[Sequence[int]]) -> None:
@@ -165,6 +169,24 @@ class _Recall:
         """One new id a piece, (B,)."""
         for past, token in zip(self.pasts, ids):
             past.add(token)
+
+
+class _Limits:
+    """The rules of the pieces, and what they forbid at present."""
+
+    def __init__(self, rules: Sequence[Rule], prompts: Sequence[Sequence[int]]) -> None:
+        self.rules = rules
+        self.forbidden = [[rule(int(i)) for i in ids][-1] for rule, ids in zip(rules, prompts)]
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """The logits (B, V), minus infinity where a rule forbids."""
+        for row, ids in zip(logits, self.forbidden):
+            row[list(ids)] = -np.inf
+        return logits
+
+    def add(self, ids: np.ndarray) -> None:
+        """One new id a piece, (B,)."""
+        self.forbidden = [rule(int(i)) for rule, i in zip(self.rules, ids)]
 
 
 @contextmanager

@@ -56,6 +56,11 @@ def learned() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def comparisons() -> ModuleType:
+    return load_script("notebooks/comparisons.py")
+
+
+@pytest.fixture(scope="session")
 def song_pieces(songs_folder) -> list[Piece]:
     return read_folder(songs_folder, audit=True).pieces
 

@@ -90,3 +90,11 @@ def test_a_bigram_is_fitted_to_validation():
         best = data.train_own_key if valid is home else data.train_all_keys
         expected = Bigram(best, len(vocabulary)).losses([valid])[0]
         assert fitted_bigram(data).losses([valid])[0] == pytest.approx(expected)
+
+
+def test_a_bigram_counts_as_generate_does():
+    """Ids 1 to 3 are numbers, 4 is anything else, 5 the end: the successor of 1."""
+    bigram = Bigram([np.array([3, 4, 2, 4, 1, 4, 5]), np.array([2, 4, 3, 4, 3, 4, 5])], 6)
+    for piece in bigram.generate(3, 60, range(20), stop=5, counts={3: 2, 2: 1, 1: 5}):
+        numbers = [3, *(i for i in piece.tolist() if i in (1, 2, 3))]
+        assert numbers == [3, 2, 1][: len(numbers)]

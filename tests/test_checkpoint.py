@@ -84,7 +84,7 @@ def test_missing_and_foreign_checkpoints(tmp_path):
         load_pretrained("symphony")
 
 
-NAMES = ("article", "note", "voicing")
+NAMES = ("article", "note")
 
 
 def test_shipped_vocabularies_are_what_the_songs_give(song_pieces):

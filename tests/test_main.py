@@ -84,7 +84,7 @@ def test_compose_goes_on_from_a_midi_file(tmp_path, songs_folder, capsys):
 def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_path, scale, capsys):
     strange = scale.from_quarters([(i, 1, 20 + i + j) for i in range(4) for j in range(6)])
     path = str(write_midi(strange, tmp_path / "strange.mid"))
-    for network in ("article", "note", "voicing", "rhythm"):
+    for network in ("article", "note", "rhythm"):
         command = ["compose", "--length", "8", "--out", str(tmp_path), "--name", network]
         assert main([*command, "--checkpoint", network, "--prompt", path]) == 0
         assert "4 unknown: " in capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_pat
 
 
 def test_compose_begins_by_itself_with_every_network(tmp_path):
-    for network in ("note", "article", "voicing"):
+    for network in ("note", "article"):
         options = ["--length", "3", "--out", str(tmp_path), "--name", f"{network}.mid"]
         assert main(["compose", "--checkpoint", network, *options]) == 0
         assert len(read_midi(tmp_path / f"{network}.mid")) >= 4

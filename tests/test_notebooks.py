@@ -49,7 +49,7 @@ def test_the_first_six_are_read_in_an_evening():
     assert words <= 6500 and cells <= 100, f"{words} words and {cells} code cells: {sizes}"
 
 
-@pytest.mark.parametrize("number", [12])
+@pytest.mark.parametrize("number", [7, 8, 9, 10, 12])
 def test_a_later_notebook_is_short(number):
     words, _ = words_and_cells(NOTEBOOKS[number - 1])
     assert words <= 1200

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pianolstm.dataset import Dataset
-from pianolstm.generation import sample_next
+from pianolstm.generation import Numbering, sample_next
 from pianolstm.vocabulary import UNK_ID
 
 
@@ -50,16 +50,22 @@ class Bigram:
         return [-np.log(self._probability(piece[:-1], piece[1:])) for piece in pieces]
 
     def generate(
-        self, start: int, length: int, seeds: Sequence[int], stop: int | None = None
+        self,
+        start: int,
+        length: int,
+        seeds: Sequence[int],
+        stop: int | None = None,
+        counts: Mapping[int, int] | None = None,
     ) -> list[np.ndarray]:
         """As `generation.generate`, from one token: new ids only, up to `stop` or `length`."""
         pieces = []
         for seed in seeds:
             generator, ids = np.random.default_rng(seed), [start]
+            counter = Numbering(counts or {}, [ids])
             while len(ids) <= length:
                 p = self.probabilities(ids[-1])
                 p[UNK_ID] = 0.0
-                token = sample_next(p, generator)
+                token = counter.correct(0, sample_next(p, generator))
                 if token == stop:
                     break
                 ids.append(token)
