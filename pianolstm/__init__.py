@@ -31,6 +31,7 @@ STAGES = {
     "generation": ("generate", "generate_by_window"),
     "evaluation": ("Bigram", "KneserNey", "bootstrap", "nll", "note_likelihood"),
     "training": ("train",),
+    "harmonising": ("harmonise", "read_melody"),
     "composing": ("compose", "read_prompt"),
     "display": ("audio", "compare", "piano_roll", "player", "roll", "score"),
 }  # fmt: skip

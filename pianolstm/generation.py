@@ -102,7 +102,7 @@ def generate(
     generators = [np.random.default_rng(seed) for seed in seeds]
     counter, recall = _Counter(counts or {}, prompts), _Recall(memory, prompts)
     pieces, ends = np.zeros((len(prompts), length), dtype=np.int64), np.full(len(prompts), length)
-    with torch.inference_mode(), _threads_for(len(prompts)):
+    with torch.inference_mode(), threads_for(len(prompts)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
@@ -168,7 +168,7 @@ class _Recall:
 
 
 @contextmanager
-def _threads_for(pieces: int) -> Iterator[None]:
+def threads_for(pieces: int) -> Iterator[None]:
     """One thread while few pieces are written: a step is then too short to be worth sharing.
 
     The step of a single piece takes a quarter of a millisecond; handing it to a second core costs
