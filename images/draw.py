@@ -1,4 +1,4 @@
-"""Draws the pictures of this folder: the article's four figures anew, and a generated piece.
+"""Draws the pictures of this folder: the article's four figures anew, and what networks wrote.
 
 Run it with `python images/draw.py`.
 """
@@ -17,11 +17,17 @@ from pianolstm.checkpoint import load_pretrained
 from pianolstm.composing import compose
 from pianolstm.display import TRACK_COLOURS, roll, score
 from pianolstm.generation import probabilities
+from pianolstm.harmonising import harmonise, read_melody
 from pianolstm.piece import Piece
 
 BLUE, ORANGE = TRACK_COLOURS[:2]
 DPI = 110
 SEED, TOP_P = 6, 0.95  # `python -m pianolstm compose --seed 6`
+
+ODE = (
+    "B4:1 B4:1 C5:1 D5:1 D5:1 C5:1 B4:1 A4:1 G4:1 G4:1 A4:1 B4:1 B4:1.5 A4:0.5 A4:2 "
+    "B4:1 B4:1 C5:1 D5:1 D5:1 C5:1 B4:1 A4:1 G4:1 G4:1 A4:1 B4:1 A4:1.5 G4:0.5 G4:2"
+)
 
 
 def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figure, Axes]:
@@ -97,6 +103,12 @@ def generated_piece() -> Piece:
     return replace(piece, name="generated")
 
 
+def harmonisation() -> Piece:
+    """The tune of Beethoven's Ninth with voices below it, as in notebook 14."""
+    tune, _ = read_melody(ODE)
+    return harmonise(tune, load_pretrained("rolls"), seed=2)[0]
+
+
 def draw_all(folder: str | Path) -> list[Path]:
     """Write all pictures as PNG into `folder` and return their paths."""
     folder = Path(folder)
@@ -110,6 +122,7 @@ def draw_all(folder: str | Path) -> list[Path]:
     piece = generated_piece()
     paths.append(score(piece.bars(1, 12)).save(folder / "example_of_sheet_music.png"))
     paths.append(roll(piece).save(folder / "generated_piece.png"))
+    paths.append(score(harmonisation()).save(folder / "harmonisation.png"))
     return paths
 
 

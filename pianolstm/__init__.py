@@ -32,6 +32,7 @@ STAGES = {
     "rules": ("PartRules", "part_ranges"),
     "evaluation": ("Bigram", "KneserNey", "bootstrap", "nll", "note_likelihood"),
     "training": ("train",),
+    "harmonising": ("harmonise", "read_melody"),
     "composing": ("compose", "read_prompt"),
     "display": ("audio", "compare", "piano_roll", "player", "roll", "score"),
 }  # fmt: skip

@@ -274,3 +274,34 @@ def compose(
         if repaired:
             print(f"repaired in {piece.name}: {listed(repaired)}", file=sys.stderr)
     return written
+
+
+def harmonise(
+    melody: str,  # a MIDI file, or notes with their quarters: 'C4:1 D4:0.5 E4:0.5 rest:1'
+    *,
+    track: int | None = None,  # of the MIDI file, counted from 1; otherwise its top line
+    checkpoint: str = "rolls",  # the network: a file, or the name of a shipped one
+    particles: int = composing.PARTICLES,  # harmonisations kept alive; more are better and slower
+    temperature: float = composing.TEMPERATURE,  # below 1 it is more cautious, above more daring
+    seed: int = 1,  # another number, another piece
+    pieces: int = 1,  # how many; seeds count up
+    out: Path = Path(),  # folder for the files
+    name: str = "harmonisation",  # of the files, without ending
+    force: bool = False,  # overwrite files of that name
+) -> list[Piece]:
+    """set voices below a melody: as MIDI, sound, score and MusicXML"""
+    if pieces < 1:
+        raise ValueError(f"pieces {pieces}: give at least 1")
+    names = composing.free_names(out, name, pieces, force)
+    tune, notices = composing.read_melody(melody, track)
+    for notice in notices:
+        print(f"melody: {notice}", file=sys.stderr)
+    network = load_pretrained(checkpoint)
+    written = composing.harmonise(tune, network, particles, seed, pieces, temperature, None)
+    written = [replace(piece, name=name) for name, piece in zip(names, written)]
+    out.mkdir(parents=True, exist_ok=True)
+    for piece, number in zip(written, range(seed, seed + pieces)):
+        print(f"{composing.write_files(piece, out, notation=True)}, in {piece.key or 'no key'}; by "
+              f"the network '{checkpoint}' ({particles} particles, temperature {temperature}, seed "
+              f"{number})")  # fmt: skip
+    return written

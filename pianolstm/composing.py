@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.display import audio, roll
+from pianolstm.display import audio, roll, score, write_musicxml
 from pianolstm.encodings import (
     BOS,
     EOS,
@@ -20,9 +20,10 @@ from pianolstm.encodings import (
 )
 from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
 from pianolstm.evaluation.statistics import key_fits, key_of, written_key
-from pianolstm.folder import MIDI_SUFFIXES
+from pianolstm.folder import MIDI_SUFFIXES, OTHER_ENDINGS
 from pianolstm.generation import generate
 from pianolstm.grid import quantise
+from pianolstm.harmonising import PARTICLES, TEMPERATURE, harmonise, read_melody  # noqa: F401
 from pianolstm.midi import read_midi, write_midi
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import fill_unknown
@@ -34,8 +35,7 @@ USUAL_BARS = 16  # of a piece that a prompt begins
 # The margin of `contradicts_its_key`: 367 of our 376 songs with a key signature stay below it. A
 # C major signature above the 289 songs that are in other keys is found out in 81 %.
 CLEARLY = 0.3
-OUTPUTS = (".mid", ".mp3", ".png")  # of a composition
-OTHER_ENDINGS = (".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")
+OUTPUTS = (".mid", ".mp3", ".png", ".musicxml")  # of a composition; the last of a harmonisation
 
 
 def compose(
@@ -208,14 +208,19 @@ def free_names(out: Path, name: str, pieces: int, force: bool) -> list[str]:
     return names
 
 
-def write_files(piece: Piece, out: Path) -> str:
-    """Write MIDI, sound and picture of a piece; says what was written."""
+def write_files(piece: Piece, out: Path, notation: bool = False) -> str:
+    """Write MIDI, sound and picture of a piece; says what was written.
+
+    With `notation` the picture is a score, and a MusicXML file comes with it.
+    """
     sound = audio(piece)
     write_midi(piece, out / f"{piece.name}.mid")
     sound.save(out / f"{piece.name}.mp3")
-    roll(piece).save(out / f"{piece.name}.png")
+    (score(piece) if notation else roll(piece)).save(out / f"{piece.name}.png")
+    if notation:
+        write_musicxml(piece, out / f"{piece.name}.musicxml")
     heard = f" (the MP3 holds its first {sound.seconds:.0f} s)" if sound.is_cut else ""
     return (
-        f"{out / piece.name}.mid, .mp3, .png: a new piece, {len(piece)} notes, "
-        f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s{heard}"
+        f"{out / piece.name}.mid, .mp3, .png{', .musicxml' * notation}: a new piece, {len(piece)} "
+        f"notes, {len(piece.bar_starts())} bars, {piece.seconds:.0f} s{heard}"
     )

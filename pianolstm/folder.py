@@ -13,6 +13,7 @@ from pianolstm.midi import MidiParseError, NoNotesError, read_midi
 from pianolstm.piece import Piece, listed, printable
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")  # karaoke; in a RIFF wrapper
+OTHER_ENDINGS = (".musicxml", ".mxl", ".xml", ".abc", ".krn", ".mp3", ".wav")  # not read
 PERFORMANCES = {  # what to do with pieces without a beat → the words for it
     "keep": "left as played",
     "drop": "left out",

@@ -105,7 +105,7 @@ def generate(
     counter, recall = Numbering(counts or {}, prompts), _Recall(memory, prompts)
     limits, generators = _Limits(rules, prompts), [np.random.default_rng(seed) for seed in seeds]
     pieces, ends = np.zeros((len(prompts), length), dtype=np.int64), np.full(len(prompts), length)
-    with torch.inference_mode(), _threads_for(len(prompts)):
+    with torch.inference_mode(), threads_for(len(prompts)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
         for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
@@ -190,7 +190,7 @@ class _Limits:
 
 
 @contextmanager
-def _threads_for(pieces: int) -> Iterator[None]:
+def threads_for(pieces: int) -> Iterator[None]:
     """One thread while few pieces are written: a step is then too short to be worth sharing.
 
     The step of a single piece takes a quarter of a millisecond; handing it to a second core costs

@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pianolstm.piece import Piece
 
 PARTS = ("train", "valid", "test")
@@ -36,19 +38,24 @@ def is_chorale(piece: Piece) -> bool:
 def soprano_line(piece: Piece) -> tuple[tuple[int, int], ...]:
     """The top line of the first track as (ticks since the last onset, interval in semitones).
 
-    A note belongs to it if nothing higher sounds when it starts. Transposition makes no difference.
+    Transposition makes no difference.
     """
-    upper = piece.notes[piece.notes["track"] == 0]
-    rows = zip(upper["onset"].tolist(), (-upper["pitch"].astype(int)).tolist(),
-               upper["duration"].tolist())  # fmt: skip
-    line: list[tuple[int, int]] = []  # onset, pitch
+    line = top_line(piece.notes[piece.notes["track"] == 0])
+    return tuple((b[0] - a[0], b[2] - a[2]) for a, b in itertools.pairwise(line))
+
+
+def top_line(notes: np.ndarray) -> list[tuple[int, int, int]]:
+    """The notes (onset, duration, pitch) over which nothing higher sounds when they start."""
+    rows = zip(notes["onset"].tolist(), (-notes["pitch"].astype(int)).tolist(),
+               notes["duration"].tolist())  # fmt: skip
+    line: list[tuple[int, int, int]] = []
     end = -1  # of the latest note of the line
     for onset, lower, duration in sorted(rows):
-        if line and (line[-1][0] == onset or (end > onset and line[-1][1] > -lower)):
+        if line and (line[-1][0] == onset or (end > onset and line[-1][2] > -lower)):
             continue
-        line.append((onset, -lower))
+        line.append((onset, duration, -lower))
         end = onset + duration
-    return tuple((b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(line))
+    return line
 
 
 def split_groups(names: Sequence[str]) -> list[int]:

@@ -251,3 +251,18 @@ def test_a_console_without_our_characters_does_not_decide_the_exit_status(small_
     assert done.returncode == 0, done.stderr
     assert r"\u2192" in done.stdout and r"caf\xe9.mid: the file is empty" in done.stdout
     assert r"caf\xe9.mid,damaged" in (tmp_path / "store" / "report.csv").read_text(encoding="utf-8")
+
+
+def test_harmonise_writes_a_score_and_says_what_it_took(tmp_path, capsys):
+    options = ["--checkpoint", "rolls", "--particles", "4", "--out", str(tmp_path)]
+    command = ["harmonise", "C5.E5:1 D5:1 E5:0.5 rest:0.5 C5:2", "--pieces", "2", *options]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "melody: the top line is taken, 4 of 5 notes" in printed.err
+    assert "harmonisation_2.mid, .mp3, .png, .musicxml: a new piece" in printed.out
+    piece = read_midi(tmp_path / "harmonisation_1.mid")
+    assert {76, 74, 72} <= set(piece.notes["pitch"].tolist()) and len(piece) > 4
+    assert (tmp_path / "harmonisation_1.musicxml").read_text().startswith("<?xml")
+    assert main(command) == 2 and "would be overwritten" in capsys.readouterr().err
+    assert main(["harmonise", "rest:4", *options]) == 2
+    assert "no note in the melody" in capsys.readouterr().err

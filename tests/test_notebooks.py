@@ -39,8 +39,8 @@ def notebook(request):
     return request.param
 
 
-def test_all_twelve_are_there():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{i:02}" for i in range(1, 13)]
+def test_all_are_there():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{i:02}" for i in (*range(1, 13), 14)]
 
 
 def test_the_first_six_are_read_in_an_evening():
@@ -49,9 +49,10 @@ def test_the_first_six_are_read_in_an_evening():
     assert words <= 6500 and cells <= 100, f"{words} words and {cells} code cells: {sizes}"
 
 
-@pytest.mark.parametrize("number", [7, 8, 9, 10, 12])
+@pytest.mark.parametrize("number", ["07", "08", "09", "10", "12", "14"])
 def test_a_later_notebook_is_short(number):
-    words, _ = words_and_cells(NOTEBOOKS[number - 1])
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith(number))
+    words, _ = words_and_cells(path)
     assert words <= 1200
 
 

@@ -71,6 +71,13 @@ class PianoRollEncoding(Encoding):
         ends = onset + piece.notes["duration"]
         return -(-onset * self.frames // tpq), -(-ends * self.frames // tpq)
 
+    def struck(self, piece: Piece) -> np.ndarray:
+        """Where a key is struck: bool, of the shape of `roll`, which must be possible."""
+        result, (first, last) = np.zeros_like(self.roll(piece)), self._covered(piece)
+        heard = first < last
+        result[first[heard], piece.notes["pitch"][heard].astype(int) - LOWEST] = True
+        return result
+
     def lost(self, piece: Piece) -> int:
         """Notes that begin and end between two frames, and are in none."""
         first, last = self._covered(piece)

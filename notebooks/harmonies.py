@@ -1,0 +1,259 @@
+"""How good are the voices below a melody? The table of notebook 14.
+
+    python notebooks/harmonies.py valid rolls:1:1 rolls:64:1 rolls:64:0.7 --out harmonies.jsonl
+    python notebooks/harmonies.py test bach table bigram:64:1 rolls:64:0.7 --judge 100 --out …
+
+Composers are a network (the name of a shipped one, or a file), its particles and the temperature;
+`bigram` is a table of which token follows which, in the same frames as `rolls`; `table` sets the
+likeliest chord for each note; `bach` compares his settings of one tune with each other. A line of
+the result holds, with intervals of 95 % over the chorales:
+
+* `classes`, `bass`: shared with Bach, see `evaluation.harmony`;
+* `parallels` in 1,000 moves of two voices; `cadences`: share of the phrase ends;
+* `struck`: share of the kept notes that are struck again where a melody note begins;
+* `nats` a frame of Bach's own lower voices, given the melody (the filter's estimate);
+* `seconds` of processor time for a chorale;
+* `judge`: how often a network tells the pieces from Bach's, trained on `--judge` training melodies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pianolstm import evaluation as ev
+from pianolstm.checkpoint import Checkpoint, load_pretrained
+from pianolstm.dataset import prepare
+from pianolstm.encodings import PianoRollEncoding
+from pianolstm.encodings.rolls import FRAME_END
+from pianolstm.evaluation import harmony as eh
+from pianolstm.evaluation.judge import accuracy, train_judge
+from pianolstm.evaluation.statistics import key_of, parallels
+from pianolstm.folder import read_folder
+from pianolstm.harmonising import fill_in, known_frames, melody_frames, melody_of, with_voices
+from pianolstm.piece import Piece
+from pianolstm.split import Split, is_chorale, split_pieces
+
+SONGS = Path(__file__).resolve().parents[1] / "midi_songs"
+SAME = 0.8  # share of the frames in which two sopranos agree, of settings of one tune
+
+
+class Successors(nn.Module):
+    """A bigram with the interface of a network: logits (V, V) of what follows, and no state."""
+
+    def __init__(self, bigram: ev.Bigram, grammar: np.ndarray) -> None:
+        super().__init__()
+        rows = [bigram.probabilities(i) for i in range(len(grammar))]
+        logits = torch.from_numpy(np.log(np.stack(rows)))
+        self.logits = nn.Parameter(logits.masked_fill(torch.from_numpy(~grammar), -torch.inf))
+
+    def zero_state(self, batch: int) -> list:
+        """Nothing is remembered."""
+        return [(torch.zeros(batch, 1),)]
+
+    def step(self, ids: torch.Tensor, state: list) -> tuple[torch.Tensor, list]:
+        """What follows each id."""
+        return self.logits[ids], [(torch.zeros(len(ids), 1),)]
+
+
+def bigram_network(pieces: Sequence[Piece]) -> Checkpoint:
+    """The bigram of the frames of the training pieces."""
+    data = prepare(pieces, PianoRollEncoding())
+    grammar = data.encoding.grammar(data.vocabulary.tokens)
+    model = Successors(ev.fitted_bigram(data), grammar)
+    return Checkpoint(model.eval(), data.vocabulary, data.encoding)
+
+
+class ChordTable:
+    """The likeliest chord for each note of the scale: how far each voice lies below the melody."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        found: dict[tuple, Counter] = defaultdict(Counter)
+        for piece in pieces:
+            (tonic, mode), melody = key_of(piece), melody_of(piece)
+            for pitch, keys in zip(melody_frames(melody, 2)[0], eh.below(piece, melody)):
+                if pitch is not None and keys.any():
+                    chord = tuple(pitch - eh.LOWEST - np.flatnonzero(keys))
+                    found[(pitch - tonic) % 12, mode][chord] += 1
+        self.chords = {note: chords.most_common(1)[0][0] for note, chords in found.items()}
+
+    def __call__(self, melody: Piece) -> Piece:
+        """The melody with a chord below each note."""
+        (tonic, mode), tpq, rows = key_of(melody), melody.ticks_per_quarter, []
+        for onset, length, pitch in melody.notes[["onset", "duration", "pitch"]].tolist():
+            for step in (0, *self.chords.get(((pitch - tonic) % 12, mode), ())):
+                rows.append((onset / tpq, length / tpq, pitch - step))
+        return Piece.from_quarters(rows, tpq)
+
+
+def settings_of_one_tune(pieces: Sequence[Piece]) -> list[dict]:
+    """What Bach's settings of one tune share, where their sopranos agree.
+
+    Sopranos of equal length that agree in `SAME` of the frames, transposition set aside, are one
+    tune. Two settings that share more than nine tenths count as one.
+    """
+    lines = [np.array([p or -1 for p in melody_frames(melody_of(piece), 2)[0]]) for piece in pieces]
+    found = []
+    for (a, first), (b, second) in combinations(enumerate(lines), 2):
+        sung = (first > 0) & (second > 0) if len(first) == len(second) else np.zeros(0)
+        if not sung.any():
+            continue
+        up = int(np.median((first - second)[sung]))
+        same = sung & (first - second == up)
+        if same.mean() < SAME or abs(up) > 7:
+            continue
+        one, other = pieces[a], pieces[b].transpose(up)
+        melody = melody_of(one)
+        row = {"classes": eh.shared_pitch_classes(one, other, melody, same),
+               "bass": eh.same_bass(one, other, melody, same)}  # fmt: skip
+        if row["classes"] < 0.9:
+            found.append(row)
+    return found
+
+
+def as_drawn(piece: Piece, network: Checkpoint) -> list[np.ndarray] | None:
+    """The voices below a piece's melody as a particle would have drawn them, ids frame by frame.
+
+    None for a piece in which no particle could: its melody is not its highest voice everywhere.
+    """
+    ids = network.vocabulary.encode(network.encoding.encode(piece))
+    place, drawn, end = 1, [], network.vocabulary.ids[FRAME_END]
+    for frame in known_frames(melody_of(piece), network):
+        known = ids[place : place + len(frame.known)].tolist()
+        place += len(known)
+        stop = place + int((ids[place:] == end).argmax()) + 1
+        if known != list(frame.known) or not frame.allowed[ids[place:stop]].all():
+            return None
+        drawn.append(ids[place:stop])
+        place = stop
+    return drawn
+
+
+def nats(piece: Piece, network: Checkpoint, particles: int) -> float:
+    """Nats a frame of the voices below, given the melody: what all cost less what it costs alone.
+
+    NaN for a piece that no particle could have drawn.
+    """
+    melody = melody_of(piece)
+    if as_drawn(piece, network) is None:
+        return np.nan
+    ids = network.vocabulary.encode(network.encoding.encode(piece))
+    everything = float(ev.nll(network.model, [ids]).per_piece[0].sum())
+    alone = fill_in(melody, network, particles, 0, 1.0).log_evidence
+    return (everything + alone) / len(known_frames(melody, network))
+
+
+class Composer:
+    """Sets melodies as its name says: NETWORK:PARTICLES:TEMPERATURE, bigram, or table."""
+
+    def __init__(self, name: str, split: Split) -> None:
+        self.name, *numbers = name.split(":")
+        self.particles, self.temperature = int(numbers[0]) if numbers else 1, 1.0
+        if len(numbers) > 1:
+            self.temperature = float(numbers[1])
+        self.table = ChordTable(split.train) if self.name == "table" else None
+        if self.name == "bigram":
+            self.network = bigram_network([p for part in split for p in part])
+        else:
+            self.network = None if self.table else load_pretrained(self.name)
+
+    def __call__(self, melody: Piece, seed: int) -> Piece:
+        """One setting of a melody."""
+        if self.table:
+            return self.table(melody)
+        run = fill_in(melody, self.network, self.particles, seed, self.temperature)
+        return with_voices(melody, self.network, run.path(run.chosen))
+
+
+def measure(composer: Composer, pieces: Sequence[Piece], quick: bool) -> tuple[list, dict]:
+    """The settings of the pieces' melodies, and a line of results."""
+    rows, made, start = defaultdict(list), [], time.process_time()
+    for seed, piece in enumerate(tqdm(pieces, composer.name, disable=None)):
+        made.append(composer(melody_of(piece), seed))
+    seconds = (time.process_time() - start) / len(pieces)
+    for new, piece in zip(made, pieces):
+        melody = melody_of(piece)
+        rows["classes"].append(eh.shared_pitch_classes(new, piece, melody))
+        rows["bass"].append(eh.same_bass(new, piece, melody))
+        if composer.network and hasattr(composer.network.model, "config") and not quick:
+            rows["nats"].append(nats(piece, composer.network, composer.particles))
+    means = {name: rounded(ev.bootstrap(values)) for name, values in rows.items()}
+    return made, {"seconds": round(seconds, 2)} | means | habits(made, pieces)
+
+
+def habits(made: Sequence[Piece], pieces: Sequence[Piece]) -> dict:
+    """Parallels, cadences and repeated notes of settings of the pieces' melodies."""
+    counted = {"parallels": [], "cadences": [], "struck": []}
+    for new, melody in zip(made, map(melody_of, pieces)):
+        counted["parallels"].append(parallels(eh.voice_lines(new, melody)))
+        counted["cadences"].append(eh.cadences(new, melody))
+        counted["struck"].append(eh.struck_again(new, melody))
+    ways = {"parallels": ev.pooled, "cadences": ev.ratio, "struck": ev.ratio}
+    return {name: rounded(ev.bootstrap(counted[name], way)) for name, way in ways.items()}
+
+
+def rounded(interval: ev.Interval) -> list[float]:
+    """Value, low and high end."""
+    return [round(float(x), 4) for x in (interval.value, interval.low, interval.high)]
+
+
+def judged(composer: Composer, split: Split, made: list[Piece], part: list[Piece], n: int) -> list:
+    """How often a judge is right that was trained on settings of `n` training melodies."""
+    train = split.train[:: max(1, len(split.train) // n)][:n]
+    settings = [composer(melody_of(p), 10_000 + i) for i, p in enumerate(tqdm(train, disable=None))]
+    network = composer.network or load_pretrained("rolls")
+    human = [as_written(pieces, network) for pieces in (train, part)]
+    return rounded(accuracy(train_judge(human[0], settings), human[1], made))
+
+
+def as_written(pieces: Sequence[Piece], network: Checkpoint) -> list[Piece]:
+    """Bach's settings as the encoding writes them, so that this does not give them away."""
+    drawn = [(melody_of(piece), as_drawn(piece, network)) for piece in pieces]
+    return [with_voices(melody, network, path) for melody, path in drawn if path]
+
+
+def main() -> None:
+    """Measure the composers that are named, and append a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=("valid", "test"))
+    parser.add_argument("composers", nargs="+", help="NETWORK:PARTICLES:TEMPERATURE, table, bach")
+    parser.add_argument("--pieces", type=int, help="only so many")
+    parser.add_argument("--quick", action="store_true", help="without nats")
+    parser.add_argument("--judge", type=int, default=0, help="train one on so many melodies")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines, appended to")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    pieces = read_folder(SONGS).pieces
+    split = split_pieces(pieces)
+    part = getattr(split, args.part)[: args.pieces]
+    command = shlex.join(["python", "notebooks/harmonies.py", *sys.argv[1:]])
+    for name in args.composers:
+        if name == "bach":
+            pairs = settings_of_one_tune([p for p in pieces if is_chorale(p)])
+            line = {key: rounded(ev.bootstrap([p[key] for p in pairs])) for key in pairs[0]}
+            line |= {"pairs": len(pairs)} | habits(part, part)
+        else:
+            composer = Composer(name, split)
+            made, line = measure(composer, part, args.quick)
+            if args.judge:
+                line["judge"] = judged(composer, split, made, part, args.judge)
+        line = {"composer": name, "part": args.part, "pieces": len(part)} | line
+        print(line, flush=True)
+        with open(args.out, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line | {"command": command}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The voices below a melody: what is known of them, and particles that fill in the rest.
+
+A melody is a `Piece` with one note at a time. The network is one of `PianoRollEncoding`: its frames
+are written from the top voice down, so that the melody's note is the first of each, and is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from pianolstm.checkpoint import Checkpoint
+from pianolstm.encodings import BOS, RESOLUTION, PianoRollEncoding, RhythmEncoding
+from pianolstm.encodings.event_tokens import sounding_key
+from pianolstm.encodings.rolls import FRAME_END, PITCHES
+from pianolstm.encodings.spelling import on_grid
+from pianolstm.evaluation.statistics import key_of
+from pianolstm.folder import MIDI_SUFFIXES, OTHER_ENDINGS
+from pianolstm.grid import quantise
+from pianolstm.hands import two_hands
+from pianolstm.midi import read_midi
+from pianolstm.particles import Frame, Particles, run_particles
+from pianolstm.piece import NOTE_DTYPE, VELOCITY, Piece, pitch_name
+from pianolstm.split import top_line
+
+SUNG = range(51, 88)  # MIDI numbers of a melody: the sopranos of the chorales in all keys
+NO_BOUND = 128
+PARTICLES, TEMPERATURE = 64, 0.7  # chosen on validation, see notebooks/harmonies.py
+
+
+def harmonise(
+    melody: Piece,
+    network: Checkpoint,
+    particles: int = PARTICLES,
+    seed: int = 0,
+    pieces: int = 1,
+    temperature: float = TEMPERATURE,
+    progress: bool | None = False,
+) -> list[Piece]:
+    """The melody with other voices below it, as pieces for two hands; seeds count up from `seed`.
+
+    The melody's notes come back as they were. It must stand on the grid (`quantise`), and its notes
+    must lie in `SUNG`. More `particles` find better voices and take longer. Raises ValueError for a
+    melody or a network that cannot be used.
+    """
+    found = []
+    for number in range(seed, seed + pieces):
+        run = fill_in(melody, network, particles, number, temperature, progress)
+        found.append(with_voices(melody, network, run.path(run.chosen)))
+    return found
+
+
+def fill_in(
+    melody: Piece,
+    network: Checkpoint,
+    particles: int = PARTICLES,
+    seed: int = 0,
+    temperature: float = TEMPERATURE,
+    progress: bool | None = False,
+) -> Particles:
+    """All particles that harmonise a melody, with their genealogy. See `harmonise`."""
+    frames, ids = known_frames(melody, network), network.vocabulary.ids
+    return run_particles(
+        network.model, frames, ids[BOS], ids[FRAME_END], particles, seed, temperature, progress
+    )
+
+
+# ---- melodies
+
+
+def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
+    """A melody on the grid, and notices of what was changed to make it one.
+
+    The text is the name of a MIDI file, of which the top line is taken, or that of a track (counted
+    from 1); or notes and rests with their quarters and spaces between: "C4:1 D4:0.5 rest:0.5". A
+    melody that no voice can sing is moved by octaves. Raises ValueError for what cannot be read.
+    """
+    if text.lower().endswith(OTHER_ENDINGS):
+        raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
+    if not text.lower().endswith(MIDI_SUFFIXES):
+        if track is not None:
+            raise ValueError("a track is part of a MIDI file; leave it out for notes")
+        rhythm = RhythmEncoding()
+        tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
+        for token in tokens:
+            rhythm.pitches(token)  # raises for what cannot be read
+        piece, notices = rhythm.decode(tokens, name="melody"), []
+    else:
+        read = quantise(read_midi(text), bend=True)
+        piece, notices = read.piece, [str(read)]
+    notes = piece.notes
+    if track is not None:
+        if not 1 <= track <= len(piece.track_names):
+            names = ", ".join(f"{i} {name!r}" for i, name in enumerate(piece.track_names, 1))
+            raise ValueError(f"{text} has no track {track}. Choose from {names or 'none'}")
+        notes = notes[notes["track"] == track - 1]
+    melody = melody_of(replace(piece, notes=notes))
+    if len(melody) < len(notes):
+        notices.append(f"the top line is taken, {len(melody)} of {len(notes)} notes")
+    octaves = _octaves_to_move(melody.notes["pitch"].astype(int))
+    if octaves:
+        height, plural = "low" if octaves > 0 else "high", "s" * (abs(octaves) > 1)
+        notices.append(f"no voice sings so {height}: moved {octaves:+} octave{plural}")
+        melody = replace(melody.transpose(12 * octaves), key=melody.key)
+    return melody, notices
+
+
+def _octaves_to_move(pitches: np.ndarray) -> int:
+    """The fewest octaves that bring a melody into `SUNG`; 0 where none do."""
+    for octaves in sorted(range(-5, 6), key=abs):
+        moved = pitches + 12 * octaves
+        if moved.min(initial=SUNG[-1]) in SUNG and moved.max(initial=SUNG[0]) in SUNG:
+            return octaves
+    return 0
+
+
+def melody_of(piece: Piece) -> Piece:
+    """The top line of a piece as a piece of its own; a note is cut where the next one begins."""
+    line = top_line(piece.notes)
+    stops = [*(onset for onset, _, _ in line[1:]), piece.end]
+    rows = [(onset, min(length, stop - onset), pitch, VELOCITY, 0, 0)
+            for (onset, length, pitch), stop in zip(line, stops)]  # fmt: skip
+    return replace(piece, notes=np.array(rows, dtype=NOTE_DTYPE), track_names=("Melody",))
+
+
+def check_melody(melody: Piece, network: Checkpoint) -> None:
+    """Raise ValueError, with the way out, for what cannot be harmonised."""
+    if not isinstance(network.encoding, PianoRollEncoding):
+        raise ValueError(
+            f"a network of the encoding {network.encoding.name!r} cannot be told a melody. Use one "
+            "of rolls"
+        )
+    if not len(melody):
+        raise ValueError("there is no note in the melody. Give at least one")
+    lowest, highest = int(melody.notes["pitch"].min()), int(melody.notes["pitch"].max())
+    if lowest not in SUNG or highest not in SUNG:
+        raise ValueError(
+            f"the melody spans {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
+            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Transpose it, or give a part of it"
+        )
+
+
+# ---- from a melody to frames, and back
+
+
+def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
+    """What a melody says about each frame: its own note, if any, and which notes lie below it.
+
+    Raises ValueError as `harmonise` does.
+    """
+    check_melody(melody, network)
+    known = network.vocabulary
+    heights = np.array(
+        [PITCHES.get(token, 0 if token == FRAME_END else np.inf) for token in known.tokens]
+    )
+    frames = []
+    for pitch, bound in zip(*melody_frames(melody, network.encoding.frames)):
+        tokens = [] if pitch is None else [pitch_name(pitch)]
+        frames.append(Frame(known.encode(tokens, strict=True).tolist(), heights < bound))
+    return frames
+
+
+def melody_frames(melody: Piece, frames: int) -> tuple[list[int | None], list[int]]:
+    """For each frame the pitch that sounds when it begins (None: a rest), and what others must stay
+    below: the lowest pitch until the next frame, or in a rest that of the note before."""
+    tpq = melody.ticks_per_quarter
+    number = -(-melody.end * frames // tpq)
+    pitches: list[int | None] = [None] * number
+    bounds = [NO_BOUND] * number
+    for onset, length, pitch in melody.notes[["onset", "duration", "pitch"]].tolist():
+        first, last = -(-onset * frames // tpq), -(-(onset + length) * frames // tpq)
+        pitches[first:last] = [pitch] * (last - first)
+        for t in range(onset * frames // tpq, last):
+            bounds[t] = min(bounds[t], pitch)
+    for t in range(1, number):
+        bounds[t] = bounds[t - 1] if bounds[t] == NO_BOUND else bounds[t]
+    return pitches, bounds
+
+
+def with_voices(melody: Piece, network: Checkpoint, path: Sequence[np.ndarray]) -> Piece:
+    """The melody, and below it the voices that a particle has drawn, for two hands.
+
+    Nothing lasts longer than the melody. A frame does not say whether a note that stays is held or
+    struck again. Bach's voices strike it in 88 % of the cases where the melody begins a note on a
+    beat, and in 1 % of all other frames: so do these. A piece without a key signature gets the
+    likeliest key.
+    """
+    below = network.encoding.decode(network.vocabulary.decode(np.concatenate(path)))
+    rows = [tuple(note)[:4] for note in on_grid(melody).tolist()]
+    end = max(onset + length for onset, length, *_ in rows)
+    beats = [onset for onset, *_ in rows if onset % RESOLUTION == 0]
+    for onset, length, pitch, velocity, *_ in on_grid(below).tolist():
+        stop = min(onset + length, end)
+        cuts = [onset, *(beat for beat in beats if onset < beat < stop), stop]
+        rows += [(a, b - a, pitch, velocity) for a, b in pairwise(cuts)]
+    scale = RESOLUTION / melody.ticks_per_quarter
+    tempi = tuple((round(tick * scale), bpm) for tick, bpm in melody.tempi)
+    metres = tuple((round(tick * scale), *rest) for tick, *rest in melody.time_signatures)
+    piece = two_hands(rows, RESOLUTION, melody.name, tempi=tempi, time_signatures=metres)
+    tonic, mode = key_of(piece)
+    likeliest = sounding_key(tonic, mode == "minor") if tonic >= 0 else None
+    return replace(piece, key=melody.key or likeliest)
