@@ -274,8 +274,7 @@ def compose(
         finished = end and "no end" not in piece.repaired
         ending = "ended by itself" if finished else f"cut off after {length:,} tokens"
         print(f"{composing.write_files(piece, out)}, {ending}; written by the {how}{number})")
-        repaired = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}
-        if repaired:
+        if repaired := {k: v for k, v in piece.repaired.items() if finished or k != "no end"}:
             print(f"repaired in {piece.name}: {listed(repaired)}", file=sys.stderr)
     return written
 
