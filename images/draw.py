@@ -22,7 +22,7 @@ from pianolstm.piece import Piece
 
 BLUE, ORANGE = TRACK_COLOURS[:2]
 DPI = 110
-SEED, TOP_P = 6, 0.95  # `python -m pianolstm compose --seed 6`
+SEED, TOP_P = 6, 0.95  # `python -m pianolstm compose --checkpoint events --seed 6`
 
 ODE = (
     "B4:1 B4:1 C5:1 D5:1 D5:1 C5:1 B4:1 A4:1 G4:1 G4:1 A4:1 B4:1 B4:1.5 A4:0.5 A4:2 "

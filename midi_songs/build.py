@@ -2,6 +2,7 @@
 
     python midi_songs/build.py               two-staff piano pieces, into midi_songs
     python midi_songs/build.py --ensemble    one track for each of four parts, into its `ensemble`
+    python midi_songs/build.py --repeats     as the first, repeats written out, into its `repeats`
 
 The candidates are Bach's four-part chorales and a few keyboard works; with `--ensemble`, the
 chorales and string quartets. The same version of music21 gives the same files, byte for byte.
@@ -17,7 +18,10 @@ Which scores become songs:
 How a score becomes a song:
 
 * A piano piece has two tracks: the upper half of the parts, and the lower half.
-* Repeats are not expanded. A pick-up bar keeps its place: the piece starts late in bar 1.
+* Repeats are not expanded, except with `--repeats`: music21 then writes them out as they are sung,
+  with first and second endings. A score whose marks it cannot follow stays as printed, counted.
+  Bars are counted on from the beginning, also where a repeat ends within a bar.
+* A pick-up bar keeps its place: the piece starts late in bar 1.
 * Times are rounded to 1/480 quarter. Each time that this changes is counted.
 * Tied notes become one note. Grace notes have no length of their own: they are left out, counted.
 * On one track, notes of the same pitch never overlap. Voices in unison become one note, the
@@ -40,9 +44,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
-from music21 import VERSION_STR, common, converter, corpus, key, meter, stream, tempo
+from music21 import VERSION_STR, common, converter, corpus, key, meter, repeat, stream, tempo
 from music21.corpus.chorales import ChoraleListRKBWV
 from tqdm import tqdm
 
@@ -58,6 +63,7 @@ PIANO = (("Upper staff", 0), ("Lower staff", 0))  # name of the track, program
 CHOIR = (("Soprano", 52), ("Alto", 52), ("Tenor", 52), ("Bass", 52))
 STRINGS = (("Violin I", 40), ("Violin II", 40), ("Viola", 41), ("Cello", 42))
 
+T = TypeVar("T")
 Notes = list[tuple[int, int, int]]  # (pitch, onset, duration), times in ticks
 
 FORBIDS = re.compile(r"rights[^.]*reserved|non-?commercial|\bNC\b", re.IGNORECASE)
@@ -157,7 +163,10 @@ class Report:
 
 
 def build_songs(
-    folder: Path, ensemble: bool = False, entries: Sequence[str] | None = None
+    folder: Path,
+    ensemble: bool = False,
+    entries: Sequence[str] | None = None,
+    repeats: bool = False,
 ) -> Report:
     """Write the songs of `entries` (by default all candidates) and SOURCES.md into `folder`.
 
@@ -171,14 +180,14 @@ def build_songs(
     with TemporaryDirectory() as temporary:
         for entry in tqdm(entries, desc="songs", unit="score", disable=None):
             try:
-                report.written.append(build_song(entry, Path(temporary), ensemble))
+                report.written.append(build_song(entry, Path(temporary), ensemble, repeats))
             except UnsuitableError as error:
                 report.skipped[entry] = str(error)
             except Exception as error:  # one faulty score must not stop the build
                 report.skipped[entry] = f"{type(error).__name__}: {error}"
         for source, _ in report.written:
             shutil.copy(Path(temporary) / f"{source.file}.mid", folder)
-    (folder / "SOURCES.md").write_text(sources_table(report, ensemble), encoding="utf-8")
+    (folder / "SOURCES.md").write_text(sources_table(report, ensemble, repeats), encoding="utf-8")
     return report
 
 
@@ -189,7 +198,7 @@ def refuse_other_files(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    own = {"build.py", "__pycache__", "ensemble"}
+    own = {"build.py", "__pycache__", "ensemble", "repeats"}
     table = folder / "SOURCES.md"
     text = table.read_text(encoding="utf-8") if table.exists() else ""
     if text.startswith(SOURCES.splitlines()[0]):
@@ -219,7 +228,7 @@ def entries_by(composer: str, suffixes: tuple[str, ...]) -> list[str]:
     return sorted(e for e in entries if e.endswith(suffixes) and e not in KEYBOARD_WORKS)
 
 
-def build_song(entry: str, folder: Path, ensemble: bool) -> tuple[Source, Piece]:
+def build_song(entry: str, folder: Path, ensemble: bool, repeats: bool) -> tuple[Source, Piece]:
     """Write the song of one corpus entry, and check the file by reading it back."""
     source = read_source(entry)
     if FORBIDS.search(source.rights):
@@ -231,7 +240,7 @@ def build_song(entry: str, folder: Path, ensemble: bool) -> tuple[Source, Piece]
     instruments = PIANO
     if ensemble:
         instruments = STRINGS if is_quartet(entry) else CHOIR
-    piece = score_to_piece(score, source.file, instruments)
+    piece = score_to_piece(score, source.file, instruments, repeats)
     back = read_midi(write_midi(piece, folder / f"{source.file}.mid"), audit=True)
     if back != piece or back.note_ons != len(piece):
         raise UnsuitableError(f"reads back as something else ({back.account})")
@@ -299,17 +308,27 @@ def chorale_names(entry: str) -> tuple[str, str, str, str]:
 
 
 def score_to_piece(
-    score: stream.Score, name: str, instruments: Sequence[tuple[str, int]] = PIANO
+    score: stream.Score,
+    name: str,
+    instruments: Sequence[tuple[str, int]] = PIANO,
+    repeats: bool = False,
 ) -> Piece:
     """Turn a music21 score into a `Piece` with a track for each instrument (name, program).
 
-    The parts are shared out evenly: over two staves, or one to each of four players.
+    The parts are shared out evenly: over two staves, or one to each of four players. With
+    `repeats`, what is played twice is written twice.
     """
+    counts: Counter[str] = Counter()
+    key_of_piece = find_key(score)
+    if repeats:
+        try:
+            score = score.expandRepeats()
+        except repeat.ExpanderException:
+            counts["score as printed, its repeats not understood"] += 1
     parts = list(score.parts)
     share = math.ceil(len(parts) / len(instruments))
     upper = parts[0].flatten()
     pickup = Fraction(parts[0].getElementsByClass(stream.Measure)[0].paddingLeft)
-    counts: Counter[str] = Counter()
     rows = []
     for track, (_, program) in enumerate(instruments):
         notes = struck_notes(parts[track * share : (track + 1) * share], pickup, counts)
@@ -326,12 +345,14 @@ def score_to_piece(
     metres = {0: (4, 4)}
     for metre in upper.getElementsByClass(meter.TimeSignature):
         metres[tick(metre)] = (metre.numerator, metre.denominator)
+    if repeats:  # a metre that is only said again would begin a bar at a repeated pick-up
+        metres = dict(changes(metres))
     return Piece(
         notes=np.array(rows, dtype=NOTE_DTYPE),
         ticks_per_quarter=TICKS,
         tempi=changes(tempi),
         time_signatures=tuple((start, *metre) for start, metre in sorted(metres.items())),
-        key=find_key(score, upper.getElementsByClass(key.KeySignature).first()),
+        key=key_of_piece,
         track_names=tuple(track_name for track_name, _ in instruments),
         name=name,
         dropped=dict(+counts),
@@ -378,17 +399,18 @@ def to_ticks(quarters: float | Fraction, counts: Counter[str]) -> int:
     return round(exact)
 
 
-def changes(tempi: dict[int, float]) -> tuple[tuple[int, float], ...]:
-    """(tick, tempo) in order of time, without marks that only repeat the tempo before them."""
-    result: list[tuple[int, float]] = []
-    for start, quarters_a_minute in sorted(tempi.items()):
-        if not result or quarters_a_minute != result[-1][1]:
-            result.append((start, quarters_a_minute))
+def changes(marks: dict[int, T]) -> tuple[tuple[int, T], ...]:
+    """(tick, tempo or metre) in order of time, without marks that only repeat the one before."""
+    result: list[tuple[int, T]] = []
+    for start, mark in sorted(marks.items()):
+        if not result or mark != result[-1][1]:
+            result.append((start, mark))
     return tuple(result)
 
 
-def find_key(score: stream.Score, signature: key.KeySignature) -> str:
-    """Name of the key with this signature that fits the notes better, major or minor."""
+def find_key(score: stream.Score) -> str:
+    """Name of the key with the score's first signature that fits the notes better."""
+    signature = score.parts[0].flatten().getElementsByClass(key.KeySignature).first()
     best = score.analyze("key.krumhanslschmuckler")
     for candidate in [best, *best.alternateInterpretations]:
         if candidate.sharps == signature.sharps:
@@ -396,7 +418,7 @@ def find_key(score: stream.Score, signature: key.KeySignature) -> str:
     return key_name(signature.sharps, minor=False)
 
 
-def sources_table(report: Report, ensemble: bool) -> str:
+def sources_table(report: Report, ensemble: bool, repeats: bool) -> str:
     """Text of SOURCES.md: a row for each song, and a row for each score that was left out."""
     rows = []
     for source, piece in report.written:
@@ -415,7 +437,7 @@ def sources_table(report: Report, ensemble: bool) -> str:
         rows.append(f"| {' | '.join(cells)} |")
     skipped = [f"| {entry} | {reason} |" for entry, reason in report.skipped.items()]
     return SOURCES.format(
-        command="python midi_songs/build.py" + (" --ensemble" if ensemble else ""),
+        command="python midi_songs/build.py" + " --ensemble" * ensemble + " --repeats" * repeats,
         version=VERSION_STR,
         songs=len(rows),
         notes=report.notes,
@@ -430,11 +452,16 @@ def main(argv: list[str] | None = None) -> None:
     out_help = "a new or empty folder, or one this script made; otherwise the script's own folder"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=out_help)
     ensemble_help = "four parts: chorales for choir, and string quartets; in its `ensemble` folder"
-    parser.add_argument("--ensemble", action="store_true", help=ensemble_help)
+    repeats_help = "the piano pieces with repeats written out; in its `repeats` folder"
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--ensemble", action="store_true", help=ensemble_help)
+    kind.add_argument("--repeats", action="store_true", help=repeats_help)
     args = parser.parse_args(argv)
-    folder = HERE / "ensemble" if args.ensemble else HERE
+    folder = HERE
+    if args.ensemble or args.repeats:
+        folder = HERE / ("ensemble" if args.ensemble else "repeats")
     try:
-        print(build_songs(args.out or folder, args.ensemble))
+        print(build_songs(args.out or folder, args.ensemble, repeats=args.repeats))
     except OSError as error:
         parser.exit(2, f"build.py: {error}\n")
     except KeyboardInterrupt:

@@ -13,12 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from pianolstm.encodings import Encoding, encoding_from_dict
+from pianolstm.memory import PASSED_OVER, Memory
 from pianolstm.networks import NETWORKS, NetworkConfig, build_network, network_config
 from pianolstm.vocabulary import Vocabulary
 
@@ -31,6 +33,7 @@ PARTS = {  # of a header beside the format, and what each is
     "history": list,
     "command": str,
 }
+MEMORY = "memory"  # a part that not every header has
 FOLDER = resources.files("pianolstm") / "checkpoints"  # of those that come with the package
 
 
@@ -53,6 +56,8 @@ class TrainConfig:
     transpose_until: float = 1.0  # share of the run after which pieces stay in their own keys
     keep_improvements: bool = False  # the article's checkpoint whenever the training loss improves
     seconds: float | None = None  # stop after so long, validation included
+    memory: str = ""  # at the end fit one on validation: "past", or "ngrams" for n-grams beside it
+    start: str = ""  # go on from the weights of this network, a file or a name; else drawn anew
     seed: int = 0  # of weights, order, keys and dropout
 
 
@@ -78,6 +83,8 @@ def configure(
             raise ValueError(f"{name} means nothing to the network {network!r}")
     if not 0 <= config.transpose_until <= 1:
         raise ValueError(f"transpose_until {config.transpose_until}: a share is between 0 and 1")
+    if config.memory not in ("", "past", "ngrams"):
+        raise ValueError(f"memory {config.memory!r}: choose past or ngrams, or leave it out")
     if getattr(encoding, "home", False) and not settings.keys() & {"transpose", "transpose_until"}:
         config = replace(config, transpose=False)  # it would lead away from home
     shared = NETWORKS[network].build.reads == "streams" and encoding.shares
@@ -102,6 +109,7 @@ class Checkpoint:
     history: list[dict] = field(default_factory=list)  # one row an epoch
     train_config: TrainConfig = field(default_factory=TrainConfig)
     command: str = ""  # that trained it
+    memory: Memory | None = None  # of a piece's own past, for networks that write with one
 
     @property
     def counts(self) -> dict[int, int]:
@@ -114,9 +122,16 @@ class Checkpoint:
         """The history's row of the epoch with the lowest validation loss."""
         return min(self.history, key=lambda row: row["valid_loss"])
 
+    @property
+    def same(self) -> np.ndarray:
+        """Classes (V,) of ids for a `Memory`, as the encoding tells them apart."""
+        names = [self.encoding.remembered_as(token) for token in self.vocabulary.tokens]
+        return np.array([PASSED_OVER if name is None else names.index(name) for name in names])
+
     def header(self) -> dict:
         """What a file holds beside the weights."""
-        return {
+        memory = {} if self.memory is None else {MEMORY: self.memory.to_dict()}
+        return memory | {
             "format": FORMAT,
             "network": asdict(self.model.config),
             "encoding": self.encoding.to_dict(),
@@ -202,12 +217,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         train_config = _of_right_types(TrainConfig(**header[part]))
         part = "history"
         history = [{**row} for row in header[part]]
+        part = MEMORY
+        found = Checkpoint(
+            model.eval(), vocabulary, encoding, history, train_config, header["command"]
+        )
+        if part in header:
+            found.memory = Memory.from_dict(header[part], found.same)
     except Exception as error:  # whatever the parts raise
         raise CheckpointError(
             f"{path.name}: its {part} cannot be used ({type(error).__name__}: {error}). Fetch or "
             "train it again"
         ) from error
-    return Checkpoint(model.eval(), vocabulary, encoding, history, train_config, header["command"])
+    return found
 
 
 Config = TypeVar("Config", NetworkConfig, TrainConfig)
@@ -233,9 +254,9 @@ def load_pretrained(name: str) -> Checkpoint:
     """A network that comes with the package, or that a file holds.
 
     "article", "article_2019" and "note" write chords in even steps (notebooks 04 to 06),
-    "rhythm" and "events" write whole pieces with their rhythm (07, 08), "ensemble" writes for four
-    parts (10). "rolls", "jsb" and "nottingham" write frames of a piano roll, learned from our
-    chorales and from two published collections (11).
+    "rhythm" and "events" write whole pieces with their rhythm (07, 08), "form" does so with a
+    memory of the piece (13), "ensemble" writes for four parts (10). "rolls", "jsb" and "nottingham"
+    write frames of a piano roll, learned from our chorales and from two published collections (11).
 
     Raises CheckpointError, which lists the names, for another one.
     """

@@ -83,6 +83,8 @@ def train(
     best = _fit(data, network, out, command, settings)
     if export:
         chosen = load_checkpoint(out / "last.safetensors") if last else best
+        if last and best.memory is not None:
+            chosen.memory = ev.best_memory(chosen, data)
         print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
     return best
 
@@ -96,6 +98,8 @@ def _fit(
         best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
         if rank():
             sys.exit(0)  # the first of several processes says the rest
+    if config.memory:
+        best.memory = ev.best_memory(best, data)
     row = best.best_epoch
     print(
         f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
@@ -136,7 +140,7 @@ def benchmark(
     rows = {} if no_baselines else bm.baseline_rows(data)
     entry |= {"baselines": rows} if rows else {}
     label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
-    print(bm.table(rolls.stem, rows | {label: entry["test"]}))
+    print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
     _append(log, entry)
     return entry
 
@@ -235,7 +239,7 @@ def _imitations(name: str, network: Checkpoint, data: Dataset, seed: int) -> lis
 
 def compose(
     *,
-    checkpoint: str = "events",  # the network: a file, or the name of a shipped one
+    checkpoint: str = "form",  # the network: a file, or the name of a shipped one
     prompt: str | None = None,  # how it begins: a MIDI file, or notes: 'C3.G3.E4:1 D4:0.5 rest:1'
     bars: int | None = None,  # length that the piece is told to have
     length: int | None = None,  # tokens at most; otherwise the piece ends by itself
@@ -270,8 +274,7 @@ def compose(
         finished = end and "no end" not in piece.repaired
         ending = "ended by itself" if finished else f"cut off after {length:,} tokens"
         print(f"{composing.write_files(piece, out)}, {ending}; written by the {how}{number})")
-        repaired = {k: v for k, v in piece.repaired.items() if finished or k != "no end"}
-        if repaired:
+        if repaired := {k: v for k, v in piece.repaired.items() if finished or k != "no end"}:
             print(f"repaired in {piece.name}: {listed(repaired)}", file=sys.stderr)
     return written
 

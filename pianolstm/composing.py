@@ -50,10 +50,11 @@ def compose(
     """One piece for each seed, all side by side, of `length` tokens after the prompt at most.
 
     Unless given, the length is `LONGEST` for a network that ends by itself, else `CHORDS`.
-    prompts: one list of ids a piece; none is `<bos>`, a beginning of the network's own. The other
-    options are those of `generate`. A piece that did not end by itself says so in `repaired`
-    ("no end"), if the network's encoding has an end at all. Raises ValueError as `generate` does,
-    and for a network that needs a prompt and gets none.
+    prompts: one list of ids a piece; none is `<bos>`, a beginning of the network's own. A network
+    that has a memory recalls what each piece has said, its prompt included. The other options are
+    those of `generate`. A piece that did not end by itself says so in `repaired` ("no end"), if the
+    network's encoding has an end at all. Raises ValueError as `generate` does, and for a network
+    that needs a prompt and gets none.
     """
     ids = network.vocabulary.ids
     if prompts is None and BOS not in ids:
@@ -64,7 +65,8 @@ def compose(
         return []
     length = length or (LONGEST if EOS in ids else CHORDS)
     new = generate(network.model, prompts, length, seeds, temperature, top_p=top_p,
-                   progress=progress, stop=ids.get(EOS), counts=network.counts)  # fmt: skip
+                   progress=progress, stop=ids.get(EOS), counts=network.counts,
+                   memory=network.memory)  # fmt: skip
     return pieces_of(network, prompts, new, length)
 
 

@@ -154,7 +154,7 @@ class _Recall:
 
     def __init__(self, memory: Memory | None, prompts: Sequence[Sequence[int]]) -> None:
         self.memory = memory
-        self.pasts = [Past(prompt) for prompt in prompts] if memory else []
+        self.pasts = [Past(prompt, memory.same) for prompt in prompts] if memory else []
 
     def mix(self, logits: np.ndarray) -> np.ndarray:
         """The network's logits (B, V) → those of the mixture."""

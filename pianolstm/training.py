@@ -24,6 +24,7 @@ from pianolstm.checkpoint import (
     CheckpointError,
     TrainConfig,
     load_checkpoint,
+    load_pretrained,
     read_file,
     save_checkpoint,
 )
@@ -139,6 +140,8 @@ def set_up(
     torch.manual_seed(config.seed)
     model = build_network(network, encoding.features(tokens), grammar).to(pick_device())
     check_interface(model, len(tokens))
+    if config.start:
+        go_on_from(config.start, model, data)
     checkpoint = Checkpoint(model, data.vocabulary, encoding, [], config, command)
     run = Run(checkpoint, make_optimizer(model, config), Objective(model), data, folder, 0.0)
     if (folder / "last.safetensors").exists():
@@ -149,6 +152,19 @@ def set_up(
     spent = checkpoint.history[-1]["seconds"] if checkpoint.history else 0.0
     run.began = time.perf_counter() - spent
     return run
+
+
+def go_on_from(start: str, model: nn.Module, data: Dataset) -> None:
+    """Give a network the weights of another. Raises ValueError if they are not of one make."""
+    old = load_pretrained(start)
+    same = old.vocabulary == data.vocabulary and old.encoding == data.encoding
+    sizes = [[tensor.shape for tensor in net.state_dict().values()] for net in (old.model, model)]
+    if not same or sizes[0] != sizes[1]:
+        raise ValueError(
+            f"start {start}: another encoding, vocabulary or size. Give the options of its own "
+            f"command, {old.command!r}"
+        )
+    model.load_state_dict(old.model.state_dict())
 
 
 def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:

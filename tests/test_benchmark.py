@@ -133,10 +133,14 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
     path = mat_file(traindata=pieces, validdata=pieces[:2], testdata=pieces[2:4])
     log = tmp_path / "log.jsonl"
     options = ["--hidden", "16", "--epochs", "2", "--batch", "2", "--log", str(log)]
+    options += ["--set", "memory=ngrams"] * (network == "note")
     out = ["--out", str(tmp_path / "run")]
     assert main(["benchmark", str(path), "--network", network, *options, *out]) == 0
-    assert "Kneser-Ney" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Kneser-Ney" in printed
     entry = json.loads(log.read_text())
+    assert len(entry["with"]) == 2 * (network == "note")
+    assert all(row in printed and nats["test"] > 0 for row, nats in entry["with"].items())
     assert entry["data"] == "tiny" and entry["network"] == network
     assert sum(kind[2] for kind in entry["kinds"].values()) == pytest.approx(entry["test"])
 

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from pianolstm.folder import read_folder
 from pianolstm.midi import read_midi, write_midi
+from pianolstm.split import split_pieces
 
 SAMPLE = ["bach/bwv269.mxl", "bach/bwv66.6.mxl", "schoenberg/opus19/movement6.mxl"]
 
@@ -61,7 +64,8 @@ def test_a_folder_with_other_files_is_refused(build, built, tmp_path, capsys, na
 
 
 def test_its_own_folders_can_be_built_again(build, built, songs_folder):
-    for folder in (built[0], songs_folder, songs_folder / "ensemble", songs_folder / "new"):
+    own = [songs_folder / name for name in ("", "ensemble", "repeats", "new")]
+    for folder in (built[0], *own):
         build.refuse_other_files(folder)
 
 
@@ -166,3 +170,31 @@ def test_the_ensembles_are_small_and_their_notes_all_accounted_for(songs_folder)
     for path in files[::20]:
         piece = read_midi(path, audit=True)
         assert piece.note_ons == len(piece)
+
+
+def test_repeats_are_written_out_as_sung(build, tmp_path, songs_folder):
+    entries = ["bach/bwv269.mxl", "chopin/mazurka06-2.krn"]
+    report = build.build_songs(tmp_path, entries=entries, repeats=True)
+    assert "build.py --repeats`" in (tmp_path / "SOURCES.md").read_text(encoding="utf-8")
+    for source, _ in report.written:
+        built, shipped = (f / f"{source.file}.mid" for f in (tmp_path, songs_folder / "repeats"))
+        assert built.read_bytes() == shipped.read_bytes()
+    (_, sung), (_, as_printed) = report.written
+    onsets = sung.onsets  # seven bars after a pick-up on beat 3, twice
+    first, second = ((start <= onsets) & (onsets < start + 21) for start in (2, 23))
+    assert np.array_equal(sung.notes["pitch"][first], sung.notes["pitch"][second])
+    assert np.array_equal(onsets[first] + 21, onsets[second])
+    assert sung.time_signatures == ((0, 3, 4),)  # the second time begins no bar of its own
+    assert as_printed.dropped["score as printed, its repeats not understood"] == 1
+    assert len(as_printed) == len(read_midi(songs_folder / "chopin_mazurka_op06_no2.mid"))
+
+
+def test_with_repeats_the_songs_and_the_test_pieces_are_the_same(song_pieces, songs_folder):
+    sung = read_folder(songs_folder / "repeats").pieces
+    assert {piece.name for piece in sung} == {piece.name for piece in song_pieces}
+    assert sum(map(len, sung)) > 1.15 * sum(map(len, song_pieces))
+    names = [[{p.name for p in part} for part in split_pieces(s)] for s in (song_pieces, sung)]
+    (train, valid, test), (sung_train, sung_valid, sung_test) = names
+    assert test == sung_test
+    # With its repeats written out it has the top line of two training pieces
+    assert sung_train - train == valid - sung_valid == {"bach_bwv244.17"}

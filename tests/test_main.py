@@ -29,12 +29,13 @@ def small_folder(tmp_path, song_pieces):
 
 def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     out = tmp_path / "run"
-    options = ["--epochs", "2", "--hidden", "16", "--batch", "4"]
+    options = ["--epochs", "2", "--hidden", "16", "--batch", "4", "--set", "memory=past"]
     command = ["train", "--songs", str(small_folder), "--out", str(out), *options]
     assert main([*command, "--export", str(tmp_path / "half.safetensors")]) == 0
     best = out / "best.safetensors"
     exported = load_checkpoint(tmp_path / "half.safetensors")
     assert exported.history == load_checkpoint(best).history
+    assert exported.memory is not None and exported.memory.shares[0] == 0
 
     assert main(["evaluate", "--songs", str(small_folder), str(best)]) == 0
     printed = capsys.readouterr().out
@@ -52,7 +53,7 @@ def test_compose_writes_pieces_that_differ_and_overwrites_none(tmp_path, capsys)
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "composition_2.mid, .mp3, .png: a new piece, " in printed
-    assert "cut off after 60 tokens; written by the network 'events'" in printed
+    assert "cut off after 60 tokens; written by the network 'form'" in printed
     assert "(temperature 1.0, top-p 0.95, seed 2)" in printed
     one, two = (read_midi(tmp_path / "new" / f"composition_{i}.mid") for i in (1, 2))
     assert one != two
@@ -182,6 +183,7 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
         (["--encoding", "events", "--set", "voicing=true"], "no setting 'voicing'"),
         (["--last"], "last says which epoch export writes"),
         (["--transpose-until", "60"], "a share is between 0 and 1"),
+        (["--set", "memory=long"], "choose past or ngrams, or leave it out"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

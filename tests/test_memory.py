@@ -1,6 +1,7 @@
 """The memory of a piece: what it predicts, what it costs, and that it sees the past only."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pianolstm.checkpoint import load_pretrained, save_checkpoint
 from pianolstm.evaluation.baselines import KneserNey
 from pianolstm.evaluation.fitting import fit_memory
 from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.generation import generate, probabilities
-from pianolstm.memory import OVERLAP, SHARES, SHARPNESS, Memory, Past
+from pianolstm.memory import OVERLAP, PASSED_OVER, SHARPNESS, Memory, Past, R
 from pianolstm.networks import NetworkConfig, build_network
 
 V = 7  # as the fixture `tiny`
@@ -20,7 +22,7 @@ TOKENS = st.lists(st.integers(1, 3), max_size=40)
 TUNE = np.array([1, 2, 3, 4, 5, 6, 3, 2] * 6)
 MEMORY = Memory()
 COUNTED = KneserNey([TUNE], V).probabilities
-THREE = Memory(exponents=np.full((len(SHARES), 2), 0.6), ngrams=COUNTED)
+THREE = Memory(beside_ngrams=np.full((R, 2), 0.6), ngrams=COUNTED)
 
 
 def slow_prediction(tokens: list[int]) -> tuple[np.ndarray, int]:
@@ -122,6 +124,12 @@ def test_a_fitted_memory_is_better_than_the_default_one(tiny, ngrams):
     assert nll(tiny[0], [TUNE], memory=fitted).mean < nll(tiny[0], [TUNE], memory=MEMORY).mean
 
 
+def test_what_was_said_twice_in_a_row_is_not_said_for_ever():
+    passage = [1, 2, 3, 4, 5, 6]
+    assert Past(passage + passage[:5]).predict(V, overlap=0)[1] == 5
+    assert Past(passage + passage).predict(V, overlap=0)[1] == 0
+
+
 def test_a_held_chord_counts_as_a_short_match():
     assert Past([1, 2, 3] * 5).predict(V)[1] == 3 * OVERLAP  # it matches over twelve tokens
     assert Past([1, 2, 3, 4, 5, 6] * 2).predict(V)[1] == 6
@@ -134,3 +142,36 @@ def test_a_token_of_a_long_piece_costs_less_than_a_millisecond():
         past.add(token)
         past.predict(V)
     assert time.process_time() - begin < 10
+
+
+SAME = np.array([0, 1, 2, 3, 3, PASSED_OVER, 6])  # 4 counts as a 3; 5 as not there
+
+
+def test_tokens_of_a_class_match_and_what_is_passed_over_does_not_part():
+    assert Past([1, 2, 3, 6, 1, 2, 4], SAME).predict(V) == (pytest.approx(np.eye(V)[6]), 3)
+    assert Past([1, 2, 3, 6, 1, 5, 2, 5, 4, 5], SAME).predict(V) == (pytest.approx(np.eye(V)[6]), 3)
+
+
+def test_within_a_class_the_network_decides_and_nothing_is_copied_that_it_forbids():
+    memory, p = Memory(np.full(R, 0.9), same=SAME), np.array([0, 0.1, 0.2, 0.1, 0.3, 0.3, 0])
+    mixed = memory.mix(p, Past([1, 2, 3, 6] * 9 + [1, 2], SAME))
+    assert mixed.sum() == pytest.approx(1) and mixed[3] + mixed[4] > 0.6
+    assert mixed[4] == pytest.approx(3 * mixed[3])  # as the network has them
+    assert mixed[5] == pytest.approx(0.3)  # is not for the memory to say
+    assert mixed[6] == mixed[0] == 0
+    assert memory.mix(p, Past([1, 2, 3, 6] * 9 + [1, 2, 4], SAME))[6] == 0  # 6 is what came next
+
+
+def test_a_memory_travels_in_a_checkpoint(tmp_path):
+    trained = load_pretrained("events")
+    assert trained.memory is None
+    wanted = Memory(shares=np.linspace(0, 0.9, R), sharpness=6.0, same=trained.same)
+    save_checkpoint(tmp_path / "a.safetensors", replace(trained, memory=wanted))
+    found = load_pretrained(str(tmp_path / "a.safetensors")).memory
+    assert found.to_dict() == wanted.to_dict() and np.array_equal(found.same, wanted.same)
+    ids = trained.vocabulary.ids
+    assert found.same[ids["bar:3"]] == found.same[ids["bar:17"]] != found.same[ids["at:0"]]
+    assert found.same[ids["left:2"]] == PASSED_OVER
+    damaged = wanted.to_dict() | {"shares": [0.5]}
+    with pytest.raises(ValueError, match="shapes"):
+        Memory.from_dict(damaged)

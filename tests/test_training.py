@@ -240,3 +240,15 @@ def test_a_timed_run_that_is_over_stays_over(tmp_path, ids_pieces):
     again = run(ids_pieces, tmp_path, config=config)
     assert len(first.history) == len(again.history)
     assert same(first.model.state_dict(), again.model.state_dict())
+
+
+def test_training_can_go_on_from_another_network(tmp_path, ids_pieces):
+    run(ids_pieces, tmp_path / "first")
+    start = str(tmp_path / "first" / "last.safetensors")
+    begun = replace(QUICK, start=start, learning_rate=1e-9)
+    run(ids_pieces, tmp_path / "second", config=begun, stop_after=1)
+    new, old = weights(tmp_path / "second" / "last.safetensors"), weights(start)
+    assert all(torch.allclose(new[name], old[name], atol=1e-6) for name in old)
+    wider = replace(NOTE, hidden=(9,))
+    with pytest.raises(ValueError, match="another encoding, vocabulary or size"):
+        run(ids_pieces, tmp_path / "third", wider, begun)

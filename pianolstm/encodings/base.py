@@ -85,6 +85,14 @@ class Encoding:
         """Tokens that number something, each with the one that must follow it; often none."""
         return {}
 
+    def remembered_as(self, token: str) -> str | None:
+        """What the token counts as where passages are compared; None if it counts as not there.
+
+        Tokens that say something else in every place, such as the number of a bar, would keep two
+        equal passages apart. Tokens that count as the same form a class.
+        """
+        return token
+
     def all_tokens(self) -> list[str] | None:
         """Every token that can ever occur; None where their number has no bound."""
         return None

@@ -197,6 +197,11 @@ class EventEncoding(Encoding):
             return {f"bar:{n}": f"bar:{n - 1}" if n > 1 else EOS for n in bars[:-1]}
         return {f"bar:{n}": f"bar:{min(n + 1, words.BARS)}" for n in bars}
 
+    def remembered_as(self, token: str) -> str | None:
+        """A bar line whatever its number is; `left:n` counts as not there."""
+        kind, _ = self.value(token) or (None, 0)
+        return {"bar": "bar", "left": None}.get(kind, token)
+
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """A pitch is made of its pitch class and its octave, a time of its place in the quarter.
 

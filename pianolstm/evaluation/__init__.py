@@ -7,6 +7,7 @@
     statistics   what a piece is like, in numbers
     comparison   statistics of sets of pieces with confidence intervals
     copying      runs that a piece shares with the training music; loops
+    form         what comes back in a piece; how alike its bars are
     harmony      voices below a melody beside those that a composer wrote for it
     judge        a network that tells human from generated pieces
 
@@ -26,7 +27,8 @@ _NAMES = {
     "baselines": "Bigram KneserNey fitted_bigram",
     "likelihood": "NoteLikelihood bigram_nll nll note_likelihood predictions uniform_nll "
     "unigram_nll unknown_share",
-    "fitting": "fit_memory",
+    "form": "bar_contents returning_bars self_similarity",
+    "fitting": "best_memory fit_memory",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_MODULE_OF)

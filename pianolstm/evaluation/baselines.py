@@ -141,12 +141,15 @@ class KneserNey:
         shares = np.maximum(counts - discount, 0) / totals[context_of]
         return _Order(grams, shares, contexts, discount * types / totals)
 
-    def _probability(self, hashes: np.ndarray) -> np.ndarray:
-        """Of the last token of each column of `_hashes`, given those before it."""
+    def _probability(self, hashes: np.ndarray, contexts: np.ndarray) -> np.ndarray:
+        """Of the last token of each column of `_hashes`, given those before it.
+
+        contexts: hashes without that token, a column each, or one for all of them.
+        """
         p = np.full(hashes.shape[1], 1 / self.size)
         for k, order in enumerate(self._orders, 1):
             share = _lookup(order.grams, order.shares, hashes[k], 0)
-            rest = _lookup(order.contexts, order.rests, hashes[k] - hashes[1], 1)
+            rest = _lookup(order.contexts, order.rests, contexts[k], 1)
             if (rest == 1).all():  # no context of this length was seen, and so no longer one
                 break
             p = share + rest * p
@@ -154,14 +157,15 @@ class KneserNey:
 
     def losses(self, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Nats of every token but the first, one array (T − 1,) a piece."""
-        return [-np.log(self._probability(self._hashes(piece))) for piece in pieces]
+        hashes = map(self._hashes, pieces)
+        return [-np.log(self._probability(found, found - found[1])) for found in hashes]
 
     def probabilities(self, past: Sequence[int]) -> np.ndarray:
         """The distribution (V,) of what follows the whole past of a piece."""
         ends = self._hashes([*past[-self.order :], 0])[:, -1:]  # as if token 0 came next
         change = (self._numbers[: self.size] - self._numbers[0]) * self._factors[0]
         hashes = np.vstack([np.zeros_like(change), ends[1:] + change])  # (order + 1, V)
-        return self._probability(hashes)
+        return self._probability(hashes, hashes[:, :1] - hashes[1, :1])
 
 
 def _lookup(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: int) -> np.ndarray:

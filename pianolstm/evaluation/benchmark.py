@@ -22,6 +22,7 @@ from pianolstm.checkpoint import Checkpoint
 from pianolstm.dataset import Dataset, load_songs
 from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
 from pianolstm.evaluation.baselines import Bigram, KneserNey, fitted_bigram
+from pianolstm.evaluation.fitting import ORDER
 from pianolstm.evaluation.likelihood import nll
 from pianolstm.vocabulary import Vocabulary
 
@@ -238,7 +239,30 @@ def measure(trained: Checkpoint, data: Dataset) -> dict:
         "valid": valid_nats,
         "test": frame_nll(test.per_piece, data, data.test),
         "kinds": copying(test.per_piece, data, data.test),
+        "with": with_memory(trained, data),
     }
+
+
+def with_memory(trained: Checkpoint, data: Dataset) -> dict[str, dict[str, float]]:
+    """Validation and test nats a frame of a network with its memory, and with n-grams beside it."""
+    memories, rows = {}, {}
+    if trained.memory is not None:
+        memories["… and a memory of the piece"] = trained.memory
+    if trained.memory is not None and trained.train_config.memory == "ngrams":
+        ngrams = KneserNey(data.train_all_keys, len(data.vocabulary), ORDER).probabilities
+        memories["… and n-grams of the training pieces"] = replace(trained.memory, ngrams=ngrams)
+    for row, memory in memories.items():
+        rows[row] = {}
+        for part in ("valid", "test"):
+            pieces = getattr(data, part)
+            losses = nll(trained.model, pieces, memory=memory).per_piece
+            rows[row][part] = frame_nll(losses, data, pieces)
+    return rows
+
+
+def own_rows(label: str, entry: dict) -> dict[str, float]:
+    """Test nats a frame of a network that was measured: without and with memory."""
+    return {label: entry["test"]} | {row: nats["test"] for row, nats in entry["with"].items()}
 
 
 def table(name: str, rows: dict[str, float]) -> str:
