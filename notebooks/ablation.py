@@ -33,6 +33,7 @@ CHANGES = {  # each adds one change to `RECIPE`; of two equal options the last o
     "RMSprop, rate 0.0005": "--set optimizer=rmsprop --learning-rate 0.0005",
     "RMSprop, rate 0.001": "--set optimizer=rmsprop --learning-rate 0.001",
     "RMSprop, rate 0.002": "--set optimizer=rmsprop --learning-rate 0.002",
+    "RMSprop, rate 0.004": "--set optimizer=rmsprop",
     "whole pieces, padded": "--steps 1000",
     "constant rate": "--final-rate 1",
     "no shared note vectors": "--set shared=false",
