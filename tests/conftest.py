@@ -51,6 +51,11 @@ def ladder() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def ablation() -> ModuleType:
+    return load_script("notebooks/ablation.py")
+
+
+@pytest.fixture(scope="session")
 def learned() -> ModuleType:
     return load_script("notebooks/learned.py")
 
