@@ -10,6 +10,7 @@ import mido
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.folder import read_folder
@@ -90,6 +91,21 @@ def midi_file(tmp_path):
         path = tmp_path / name
         path.write_bytes(buffer.getvalue())
         return path
+
+    return write
+
+
+@pytest.fixture
+def mat_file(tmp_path):
+    """Write piano rolls in the format of the published collections; returns the path."""
+
+    def write(name="tiny.mat", **parts):
+        cells = {}
+        for part, rolls in parts.items():
+            cells[part] = np.empty((1, len(rolls)), dtype=object)
+            cells[part][0, :] = [np.asarray(r).astype(np.uint8) for r in rolls]
+        savemat(tmp_path / name, cells)
+        return tmp_path / name
 
     return write
 

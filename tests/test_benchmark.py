@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from pianolstm.__main__ import main
 from pianolstm.checkpoint import load_pretrained
@@ -43,19 +42,6 @@ def data():
     rng = np.random.default_rng(0)
     pieces = [np.roll(TUNE, int(s), axis=1) for s in rng.integers(-5, 5, size=30)]
     return roll_dataset(pieces[:24], pieces[24:27], [TUNE], PianoRollEncoding())
-
-
-@pytest.fixture
-def mat_file(tmp_path):
-    def write(**parts):
-        cells = {}
-        for name, rolls in parts.items():
-            cells[name] = np.empty((1, len(rolls)), dtype=object)
-            cells[name][0, :] = [np.asarray(r).astype(np.uint8) for r in rolls]
-        savemat(tmp_path / "tiny.mat", cells)
-        return tmp_path / "tiny.mat"
-
-    return write
 
 
 def test_rolls_come_back_from_a_file_and_through_the_vocabulary(mat_file):
