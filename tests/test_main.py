@@ -208,9 +208,9 @@ def test_help_is_one_screen_in_which_every_option_is_described(command, capsys):
 
 
 def printed_commands():
-    """Every command that the README, a notebook, a stored result or a checkpoint shows."""
+    """Every command that a notebook, a stored result or a checkpoint shows."""
     root = Path(__file__).parents[1]
-    files = [root / "README.md", *root.glob("notebooks/*.ipynb"), *FOLDER.glob("*.jsonl")]
+    files = [*root.glob("notebooks/*.ipynb"), *FOLDER.glob("*.jsonl")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     text += "\n".join(load_pretrained(name).command for name in pretrained_names())
     found = re.findall(r"(.{24})python -m pianolstm ([a-z][^`\"\n\\…]*)", "\n" * 24 + text, re.S)
