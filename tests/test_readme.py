@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pianolstm.__main__ import main, summaries
+from pianolstm import commands
+from pianolstm.__main__ import main, options, summaries
 from pianolstm.encodings import PianoRollEncoding
 from pianolstm.midi import read_midi
 
@@ -139,6 +140,12 @@ def test_no_block_and_no_entry_is_left_over():
     lines = {line for lines in COMMANDS for line in lines}
     assert {*SHORTER, *ELSEWHERE} <= lines
     assert not SHORTER.keys() & ELSEWHERE.keys()
+
+
+def test_options_in_sentences_exist():
+    flags = {flag for name in summaries() for flag, _ in options(getattr(commands, name))}
+    named = set(re.findall(r"`(--[a-z-]+)", README)) - {"--help"}
+    assert named and named <= flags
 
 
 def test_links_and_file_names():
