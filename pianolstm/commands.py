@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pianolstm import composing
 from pianolstm import evaluation as ev
@@ -178,7 +177,7 @@ def evaluate(
     print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
     line("bigram", ev.fitted_bigram(data).losses(held_out))
     before = np.concatenate(data.train_own_key)
-    for name, network in tqdm(loaded.items(), "evaluate", unit="network", disable=None):
+    for name, network in loaded.items():
         if network.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -151,15 +152,18 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
         last = min(first + FIRST_BARS - 1, len(starts))
         piece, notices = with_likely_key(result.piece, encoding)
         return piece.bars(first, last), [f"bars {first} to {last} of {result}", *notices]
-    if text.lower().endswith(OTHER_ENDINGS) or Path(text).exists():
+    if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
         raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
+    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
+    rhythm = RhythmEncoding()
+    try:
+        pitches = [rhythm.pitches(token)[0] for token in tokens]
+    except ValueError as error:
+        raise ValueError(f"--prompt {text}: {error}, or give the name of a MIDI file") from error
     if isinstance(encoding, ArticleEncoding):
         chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
         left_out = ["durations and rests left out, which this network has not"]
         return ArticleEncoding(voicing=True).decode(chords), left_out * (chords != text.split())
-    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-    rhythm = RhythmEncoding()
-    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
     rest_at_end = ["a rest at its end is left out; the network decides"]
     piece, notices = with_likely_key(rhythm.decode(tokens), encoding)
     return piece, rest_at_end * (not pitches or not pitches[-1]) + notices
