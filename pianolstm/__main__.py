@@ -141,8 +141,8 @@ def arguments(function: Callable, args: dict) -> dict:
         own = {field: settings.pop(field) for field in known & settings.keys()}
         found["encoding"] = encoding_named(name, helpers, **own)
     if settings and "settings" not in parameters:
-        unknown, fields_of = ", ".join(settings), ", ".join(sorted(known)) or "none without one"
-        raise ValueError(f"--set {unknown}: no field of the encoding. Choose from {fields_of}")
+        unknown, fields_of = ", ".join(settings), ", ".join(sorted(known)) or "none"
+        raise ValueError(f"--set {unknown}: no field of --encoding, whose fields are {fields_of}")
     return found | settings
 
 

@@ -70,7 +70,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "__main__",
 ]
 LINES, FUNCTION_LINES = 300, 45
-LONGER = {"midi": 340, "commands": 310}  # lines of a module
+LONGER = {"midi": 340, "commands": 330}  # lines of a module
 DOCSTRINGS = 0.15  # of all lines of the package
 CODE_LINES_OF_ALL, LINES_OF_ALL = 5777, 8795  # of the package: numbers that may only fall
 NO_CODE = {

@@ -46,8 +46,10 @@ def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
     wrong = misplaced_notes(piece, toolkit)
     if wrong:
         text += f", {wrong} of them NOT where they sound"
-        why = "" if quantise(piece).has_beat else ": a performance without a beat"
-        svg = with_line(svg, f"{wrong} of {len(piece)} notes stand off the grid{why}")
+        what = "stand off the grid"
+        if not quantise(piece).has_beat:
+            what = "were moved to the grid: this is a performance without a beat"
+        svg = with_line(svg, f"{wrong} of {len(piece)} notes {what}")
     png = resvg_py.svg_to_bytes(
         svg_string=svg,
         background="white",
