@@ -266,6 +266,8 @@ def compose(
     length = length or (composing.LONGEST if end else composing.CHORDS)
     # Four parts keep the rules of four-part writing. Other music may double its parts.
     rules = composing.part_rules(network, pieces) if checkpoint == "ensemble" else ()
+    if bars:
+        rules = [composing.LastBar(network.vocabulary.ids) for _ in range(pieces)]
     seeds, prompts = _seeds(seed, pieces), [begun] * pieces
     written = composing.compose(
         network, seeds, prompts, length, temperature, top_p, progress=None, rules=rules

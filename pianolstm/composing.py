@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -75,6 +75,18 @@ def compose(
                    progress=progress, stop=ids.get(EOS), counts=network.counts,
                    memory=network.memory, rules=rules)  # fmt: skip
     return pieces_of(network, prompts, new, length)
+
+
+class LastBar:
+    """A `Rule` for `generate`: a piece that counts its bars down does not end before the last."""
+
+    def __init__(self, ids: Mapping[str, int]) -> None:
+        self.end, self.last, self.reached = ids[EOS], ids["bar:1"], False
+
+    def __call__(self, token: int) -> list[int]:
+        """Take in the next id; the ids that must not follow it."""
+        self.reached |= token == self.last
+        return [] if self.reached else [self.end]
 
 
 def part_rules(network: Checkpoint, pieces: int) -> list[PartRules]:
@@ -154,16 +166,21 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
         return piece.bars(first, last), [f"bars {first} to {last} of {result}", *notices]
     if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
         raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
-    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-    rhythm = RhythmEncoding()
     try:
-        pitches = [rhythm.pitches(token)[0] for token in tokens]
+        return written_notes(text, encoding)
     except ValueError as error:
         raise ValueError(f"--prompt {text}: {error}, or give the name of a MIDI file") from error
+
+
+def written_notes(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
+    """The piece that is written as chords and notes, and notices of what is left out of it."""
     if isinstance(encoding, ArticleEncoding):
         chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
         left_out = ["durations and rests left out, which this network has not"]
         return ArticleEncoding(voicing=True).decode(chords), left_out * (chords != text.split())
+    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
+    rhythm = RhythmEncoding()
+    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
     rest_at_end = ["a rest at its end is left out; the network decides"]
     piece, notices = with_likely_key(rhythm.decode(tokens), encoding)
     return piece, rest_at_end * (not pitches or not pitches[-1]) + notices
