@@ -255,9 +255,7 @@ def compose(
     verbose: bool = False,  # say in detail what was changed
 ) -> list[Piece]:
     """write a new piece: as MIDI, as sound and as a picture"""
-    if pieces < 1 or (length is not None and length < 1):
-        raise ValueError(f"--pieces {pieces}, --length {length}: give at least 1 of each")
-    composing.check_wishes(format, tempo, instrument)
+    composing.check_wishes(pieces, length, format, tempo, instrument)
     names = composing.free_names(out, name, pieces)
     network = load_pretrained(checkpoint)
     begun, notices = composing.read_prompt(prompt, network, bars)
@@ -265,23 +263,20 @@ def compose(
     end = EOS in network.vocabulary
     length = length or (composing.LONGEST if end else composing.CHORDS)
     # Four parts keep the rules of four-part writing. Other music may double its parts.
-    rules = composing.part_rules(network, pieces) if checkpoint == "ensemble" else ()
-    if bars:
-        rules = [composing.LastBar(network.vocabulary.ids) for _ in range(pieces)]
+    rules = composing.rules_for(network, pieces, bars, parts=checkpoint == "ensemble")
     seeds, prompts = _seeds(seed, pieces), [begun] * pieces
-    written = composing.compose(
-        network, seeds, prompts, length, temperature, top_p, progress=None, rules=rules
-    )
+    options = (length, temperature, top_p, None, rules)
+    written = composing.compose(network, seeds, prompts, *options)
     written = composing.like_its_prompt(written, prompt, network.encoding)
     out.mkdir(parents=True, exist_ok=True)
     for i, number in enumerate(seeds):
         piece = replace(written[i].bars(1, bars) if bars else written[i], name=names[i])
         written[i] = piece = composing.played(piece, tempo, instrument)
+        ended = end and "no end" not in piece.repaired
+        how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         if not len(piece):
             print(f"{piece.name}: the network wrote no note. Try another seed", file=sys.stderr)
             continue
-        ended = end and "no end" not in piece.repaired
-        how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         files = composing.write_files(piece, out, format)
         print(f"{files}, {how}; network '{checkpoint}', --seed {number} repeats it")
         _say(piece.name, composing.corrections(piece), verbose)

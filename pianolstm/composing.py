@@ -89,9 +89,16 @@ class LastBar:
         return [] if self.reached else [self.end]
 
 
-def part_rules(network: Checkpoint, pieces: int) -> list[PartRules]:
-    """Rules for four parts, one a piece: no string instrument goes below its lowest string, and no
-    two parts move in parallel fifths or octaves (notebook 10)."""
+def rules_for(network: Checkpoint, pieces: int, bars: int | None, parts: bool) -> list[Rule]:
+    """A rule for each piece: of the last bar if it is told its `bars`, of four `parts`, or none.
+
+    Of four parts no string instrument goes below its lowest string, and no two parts move in
+    parallel fifths or octaves (notebook 10).
+    """
+    if bars:
+        return [LastBar(network.vocabulary.ids) for _ in range(pieces)]
+    if not parts:
+        return []
     ranges = {(p, track): (low, 127) for p, low in LOWEST.items() for track in range(4)}
     return [PartRules(network.encoding, network.vocabulary, ranges) for _ in range(pieces)]
 
@@ -257,8 +264,16 @@ def free_names(out: Path, name: str, pieces: int) -> list[str]:
     return list(islice(free, pieces))
 
 
-def check_wishes(formats: Sequence[str], tempo: float | None, instrument: str | None) -> None:
-    """Raise ValueError for formats, a tempo or an instrument that cannot be had."""
+def check_wishes(
+    pieces: int,
+    length: int | None,
+    formats: Sequence[str],
+    tempo: float | None,
+    instrument: str | None,
+) -> None:
+    """Raise ValueError for what cannot be had."""
+    if pieces < 1 or (length is not None and length < 1):
+        raise ValueError(f"--pieces {pieces}, --length {length}: give at least 1 of each")
     if unknown := [name for name in formats if name not in FORMATS]:
         raise ValueError(f"--format {' '.join(unknown)}: choose from {', '.join(FORMATS)}")
     if tempo is not None and not SLOWEST <= tempo <= FASTEST:

@@ -208,15 +208,11 @@ def load_songs(
             raise StoreError(
                 f"{songs}: a token store is used whole; leave out what chooses from it"
             )
-        if encoding not in (None, data.encoding):
+        if encoding not in (None, data.encoding) or vocabulary not in (None, data.vocabulary):
             raise StoreError(
-                f"{songs}: a store of {data.encoding}, which need not be given again. Leave "
-                "--encoding out, and evaluate only networks that were trained on this store"
-            )
-        if vocabulary not in (None, data.vocabulary):
-            raise StoreError(
-                f"{songs}: a store of {len(data.vocabulary):,} classes, other than the network's "
-                f"{len(vocabulary):,}. Evaluate only networks that were trained on this store"
+                f"{songs}: a store of {data.encoding}, which need not be given again, with "
+                f"{len(data.vocabulary):,} classes. Leave --encoding out, and evaluate only "
+                "networks that were trained on this store"
             )
         return data
     report = read_folder(songs)
