@@ -57,7 +57,7 @@ def render(out: Path, notebooks: Path = HERE) -> list[Path]:
     exporter = HTMLExporter(template_file=str(TEMPLATES / "page.html.j2"))
     rows = []
     for stem, notebook in tqdm(opened.items(), desc="page", unit="notebook", disable=None):
-        check_executed(notebook, f"{stem}.ipynb")
+        check_executed(notebook, f"{stem}.ipynb", len(rows))
         notebook.metadata["title"] = titles[stem]
         resources = {"navigation": navigation(titles, stem)}
         body, _ = exporter.from_notebook_node(notebook, resources)
@@ -83,14 +83,14 @@ def refuse_other_files(out: Path) -> None:
             )
 
 
-def check_executed(notebook: nbformat.NotebookNode, name: str) -> None:
+def check_executed(notebook: nbformat.NotebookNode, name: str, before: int = 0) -> None:
     """Raise ValueError at the first code cell that has not been executed."""
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type == "code" and cell.source and not cell.execution_count:
             first_line = cell.source.splitlines()[0]
             raise ValueError(
                 f"{name}: cell {number}, which begins with {first_line!r}, has not been executed. "
-                "Run the notebook and save it"
+                f"Run the notebook and save it. The pages written so far, {before}, stay"
             )
 
 

@@ -43,8 +43,8 @@ def summaries() -> dict[str, str]:
 
 def options(function: Callable) -> Iterator[tuple[str, dict]]:
     """The options of a command: each its flag, or its name where the place counts, and its rest."""
-    from pianolstm.checkpoint import TrainConfig
-    from pianolstm.networks import NetworkConfig
+    from pianolstm.checkpoint import train_config
+    from pianolstm.networks import network_config
 
     parameters = inspect.signature(function).parameters
     for name, kind, text in COMMENT.findall(source_of(function)):
@@ -57,14 +57,14 @@ def options(function: Callable) -> Iterator[tuple[str, dict]]:
             yield flag(name), words | {"required": required}
         if name == "encoding":
             yield "--helpers", {"help": "of events: home,countdown,approach or some of them"}
-    for config in (NetworkConfig, TrainConfig) if "settings" in parameters else ():
-        for name, kind, text in COMMENT.findall(source_of(config)):
+    configs = (network_config("note", 0), train_config("note")) if "settings" in parameters else ()
+    for config in configs:
+        for name, kind, text in COMMENT.findall(source_of(type(config))):
             if name in SETTINGS:
                 words = option(name, kind, text, getattr(config, name))
                 yield flag(name), words | {"default": None}  # what is not given stays as it is
     if {"settings", "encoding"} & parameters.keys():
-        configs = ", NetworkConfig, TrainConfig" if "settings" in parameters else ""
-        text = f"other fields of the encoding{configs}"
+        text = "other fields of the encoding" + ", NetworkConfig, TrainConfig" * bool(configs)
         yield "--set", {"action": "append", "default": [], "metavar": "FIELD=VALUE", "help": text}
 
 
@@ -127,18 +127,22 @@ def arguments(function: Callable, args: dict) -> dict:
     parameters = inspect.signature(function).parameters
     found = {k: v for k, v in args.items() if k in parameters and k != "encoding"}
     settings = {k: v for k, v in args.items() if k in SETTINGS and k not in found and v is not None}
+    if (args.get("seed") or 0) < 0:
+        raise ValueError(f"--seed {args['seed']}: give 0 or more")
     for pair in args.get("set", ()):
         name, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"--set {pair}: give FIELD=VALUE, such as clip=0 or transpose=false")
         settings[name] = _value(value)
     helpers = [helper for helper in (args.get("helpers") or "").split(",") if helper]
+    known: set[str] = set()
     if name := args.get("encoding") or ("events" if helpers else None):
         known = {f.name for f in fields(ENCODINGS[name])} if name in ENCODINGS else set()
         own = {field: settings.pop(field) for field in known & settings.keys()}
         found["encoding"] = encoding_named(name, helpers, **own)
     if settings and "settings" not in parameters:
-        raise ValueError(f"no setting {', '.join(settings)} of this encoding. Leave it out")
+        unknown, fields_of = ", ".join(settings), ", ".join(sorted(known)) or "none"
+        raise ValueError(f"--set {unknown}: no field of --encoding, whose fields are {fields_of}")
     return found | settings
 
 

@@ -11,6 +11,7 @@ comment behind a parameter is its help (see `__main__`). `settings` are fields o
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pianolstm import composing
 from pianolstm import evaluation as ev
@@ -35,7 +35,7 @@ from pianolstm.distributed import process_group, rank
 from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, PianoRollEncoding
 from pianolstm.evaluation import benchmark as bm
 from pianolstm.evaluation.judge import accuracy, long_enough, train_judge
-from pianolstm.piece import Piece, listed
+from pianolstm.piece import Piece, spoken_key
 from pianolstm.store import ReadConfig, build_store
 from pianolstm.training import train as train_network
 
@@ -177,7 +177,7 @@ def evaluate(
     print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
     line("bigram", ev.fitted_bigram(data).losses(held_out))
     before = np.concatenate(data.train_own_key)
-    for name, network in tqdm(loaded.items(), "evaluate", unit="network", disable=None):
+    for name, network in loaded.items():
         if network.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
@@ -241,42 +241,58 @@ def compose(
     *,
     checkpoint: str = "form",  # the network: a file, or the name of a shipped one
     prompt: str | None = None,  # how it begins: a MIDI file, or notes: 'C3.G3.E4:1 D4:0.5 rest:1'
-    bars: int | None = None,  # length that the piece is told to have
+    bars: int | None = None,  # of the whole piece; 16 after a prompt, else the network chooses
     length: int | None = None,  # tokens at most; otherwise the piece ends by itself
     temperature: float = 1.0,  # below 1 the music is more cautious, above it more daring
     top_p: float = 0.95,  # 1 allows every chord, less only the likelier ones
-    seed: int = 1,  # another number, another piece
+    seed: int | None = None,  # repeats a piece; drawn and printed unless given
     pieces: int = 1,  # how many; seeds count up
+    tempo: float | None = None,  # quarters a minute; otherwise the prompt's, or 90
+    instrument: str | None = None,  # a General MIDI name such as 'church organ'; usually the piano
+    format: Sequence[str] = (),  # the score, too: musicxml, svg, png or some of them
     out: Path = Path(),  # folder for the files
-    name: str = "composition",  # of the files, without ending
-    force: bool = False,  # overwrite files of that name
+    name: str = "composition",  # of the files; a number is added where there are such files
+    verbose: bool = False,  # say in detail what was changed
 ) -> list[Piece]:
     """write a new piece: as MIDI, as sound and as a picture"""
-    if pieces < 1 or (length is not None and length < 1):
-        raise ValueError(f"pieces {pieces}, length {length}: give at least 1 of each")
-    names = composing.free_names(out, name, pieces, force)
+    composing.check_wishes(pieces, length, format, tempo, instrument)
+    names = composing.free_names(out, name, pieces)
     network = load_pretrained(checkpoint)
     begun, notices = composing.read_prompt(prompt, network, bars)
-    for notice in notices:
-        print(f"prompt: {notice}", file=sys.stderr)
-    seeds = range(seed, seed + pieces)
+    _say("prompt", notices, verbose)
     end = EOS in network.vocabulary
     length = length or (composing.LONGEST if end else composing.CHORDS)
-    written = composing.compose(network, seeds, [begun] * pieces, length, temperature, top_p, None)
-    written = composing.at_tempo_of_prompt(written, prompt, network.encoding)
-    written = [replace(piece, name=name) for name, piece in zip(names, written)]
-    how = f"network '{checkpoint}' (temperature {temperature}, top-p {top_p}, seed "
+    # Four parts keep the rules of four-part writing. Other music may double its parts.
+    rules = composing.rules_for(network, pieces, bars, parts=checkpoint == "ensemble")
+    seeds, prompts = _seeds(seed, pieces), [begun] * pieces
+    options = (length, temperature, top_p, None, rules)
+    written = composing.compose(network, seeds, prompts, *options)
+    written = composing.like_its_prompt(written, prompt, network.encoding)
     out.mkdir(parents=True, exist_ok=True)
-    for piece, number in zip(written, seeds):
+    for i, number in enumerate(seeds):
+        piece = replace(written[i].bars(1, bars) if bars else written[i], name=names[i])
+        written[i] = piece = composing.played(piece, tempo, instrument)
+        ended = end and "no end" not in piece.repaired
+        how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         if not len(piece):
             print(f"{piece.name}: the network wrote no note. Try another seed", file=sys.stderr)
             continue
-        finished = end and "no end" not in piece.repaired
-        ending = "ended by itself" if finished else f"cut off after {length:,} tokens"
-        print(f"{composing.write_files(piece, out)}, {ending}; written by the {how}{number})")
-        if repaired := {k: v for k, v in piece.repaired.items() if finished or k != "no end"}:
-            print(f"repaired in {piece.name}: {listed(repaired)}", file=sys.stderr)
+        files = composing.write_files(piece, out, format)
+        print(f"{files}, {how}; network '{checkpoint}', --seed {number} repeats it")
+        _say(piece.name, composing.corrections(piece), verbose)
     return written
+
+
+def _seeds(seed: int | None, pieces: int) -> range:
+    """A seed for each piece, the first one drawn unless given."""
+    first = secrets.randbelow(1_000_000) if seed is None else seed
+    return range(first, first + pieces)
+
+
+def _say(what: str, notices: Sequence[str], verbose: bool) -> None:
+    """Print notices; the details, which follow a colon, only if asked for."""
+    for notice in notices:
+        print(f"{what}: {notice if verbose else notice.partition(': ')[0]}", file=sys.stderr)
 
 
 def harmonise(
@@ -286,25 +302,24 @@ def harmonise(
     checkpoint: str = "rolls",  # the network: a file, or the name of a shipped one
     particles: int = composing.PARTICLES,  # harmonisations kept alive; more are better and slower
     temperature: float = composing.TEMPERATURE,  # below 1 it is more cautious, above more daring
-    seed: int = 1,  # another number, another piece
+    seed: int | None = None,  # repeats a piece; drawn and printed unless given
     pieces: int = 1,  # how many; seeds count up
     out: Path = Path(),  # folder for the files
-    name: str = "harmonisation",  # of the files, without ending
-    force: bool = False,  # overwrite files of that name
+    name: str = "harmonisation",  # of the files; a number is added where there are such files
+    verbose: bool = False,  # say in detail what was changed
 ) -> list[Piece]:
     """set voices below a melody: as MIDI, sound, score and MusicXML"""
     if pieces < 1:
-        raise ValueError(f"pieces {pieces}: give at least 1")
-    names = composing.free_names(out, name, pieces, force)
+        raise ValueError(f"--pieces {pieces}: give at least 1")
+    names = composing.free_names(out, name, pieces)
     tune, notices = composing.read_melody(melody, track)
-    for notice in notices:
-        print(f"melody: {notice}", file=sys.stderr)
-    network = load_pretrained(checkpoint)
-    written = composing.harmonise(tune, network, particles, seed, pieces, temperature, None)
+    _say("melody", notices, verbose)
+    network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
+    written = composing.harmonise(tune, network, particles, seeds[0], pieces, temperature, None)
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
     out.mkdir(parents=True, exist_ok=True)
-    for piece, number in zip(written, range(seed, seed + pieces)):
-        print(f"{composing.write_files(piece, out, notation=True)}, in {piece.key or 'no key'}; by "
-              f"the network '{checkpoint}' ({particles} particles, temperature {temperature}, seed "
-              f"{number})")  # fmt: skip
+    for piece, number in zip(written, seeds):
+        files = composing.write_files(piece, out, ("musicxml",), notation=True)
+        print(f"{files}, in {spoken_key(piece.key)}; network '{checkpoint}', --seed {number} "
+              "repeats it")  # fmt: skip
     return written

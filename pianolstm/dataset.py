@@ -210,8 +210,9 @@ def load_songs(
             )
         if encoding not in (None, data.encoding) or vocabulary not in (None, data.vocabulary):
             raise StoreError(
-                f"{songs}: a store of {data.encoding} with {len(data.vocabulary):,} classes. Leave "
-                "the encoding out, and evaluate only networks that were trained on this store"
+                f"{songs}: a store of {data.encoding}, which need not be given again, with "
+                f"{len(data.vocabulary):,} classes. Leave --encoding out, and evaluate only "
+                "networks that were trained on this store"
             )
         return data
     report = read_folder(songs)

@@ -108,7 +108,7 @@ def generate(
     with torch.inference_mode(), threads_for(len(prompts)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
-        for i in tqdm(range(length), desc="compose", unit="token", disable=hidden):
+        for i in tqdm(range(length), desc="compose, at most", unit="token", disable=hidden):
             rows = limits.apply(recall.mix(logits.cpu().numpy()))
             for b in np.flatnonzero(ends > i):
                 p = None if greedy else probabilities(rows[b], temperature, top_k, top_p)

@@ -90,7 +90,8 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
         piece, notices = rhythm.decode(tokens, name="melody"), []
     else:
         read = quantise(read_midi(text), bend=True)
-        piece, notices = read.piece, [str(read)]
+        piece, moved = read.piece, int((read.moved > 1e-9).sum())
+        notices = [f"{moved} notes were moved to the grid: {read}"] if moved else []
     notes = piece.notes
     if track is not None:
         if not 1 <= track <= len(piece.track_names):

@@ -68,15 +68,27 @@ def programs_of(instruments: str | int) -> frozenset[int]:
         return frozenset(range(8))
     if str(instruments).isdigit() and int(instruments) < 128:
         return frozenset([int(instruments)])
-    import pretty_midi
-
     try:
-        return frozenset([pretty_midi.instrument_name_to_program(str(instruments))])
+        return frozenset([program_named(str(instruments))])
     except ValueError:
         raise ValueError(
             f"{instruments!r} names no instruments; give 'all' (everything but drums), 'piano', "
             "a General MIDI name such as 'Violin', or its program number from 0 to 127"
         ) from None
+
+
+def program_named(name: str) -> int:
+    """The program of a General MIDI instrument; capitals and signs do not matter.
+
+    Raises ValueError, which lists the names, for another one.
+    """
+    import pretty_midi
+
+    try:
+        return pretty_midi.instrument_name_to_program(name)
+    except ValueError:
+        known = ", ".join(map(pretty_midi.program_to_instrument_name, range(128)))
+        raise ValueError(f"no instrument {name!r}. Choose from {known}") from None
 
 
 # ---- reading

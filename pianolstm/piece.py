@@ -56,6 +56,11 @@ def key_sharps(key: str) -> tuple[int, bool]:
     return (MINOR if mode == "minor" else MAJOR).index(tonic) - 7, mode == "minor"
 
 
+def spoken_key(key: str | None) -> str:
+    """A key as people write it: "B- major" is "B-flat major", "F# minor" is "F-sharp minor"."""
+    return key.replace("- ", "-flat ").replace("#", "-sharp") if key else "no key"
+
+
 def printable(name: str) -> str:
     """A file's name as text that can be printed: a byte that is not UTF-8 is written as "\\xe9"."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

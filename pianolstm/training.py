@@ -130,7 +130,7 @@ def set_up(
     if config.batch < world():
         raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
     if config.epochs < 1:
-        raise ValueError(f"epochs is {config.epochs}; give at least 1")
+        raise ValueError(f"--epochs {config.epochs}: give at least 1")
     if config.noise and network.grammar and grammar is not None:
         raise ValueError(
             f"noise {config.noise}: after a wrong token the grammar of {type(encoding).__name__} "

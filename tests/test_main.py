@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pianolstm import commands
+from pianolstm import commands, composing
 from pianolstm.__main__ import SETTINGS, arguments, main, options, parser, summaries
 from pianolstm.checkpoint import FOLDER, load_checkpoint, load_pretrained, pretrained_names
 from pianolstm.encodings import ArticleEncoding
+from pianolstm.evaluation import parallels, part_lines
 from pianolstm.midi import read_midi, write_midi
 
 
@@ -48,20 +49,81 @@ def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     assert (tmp_path / "piece.mp3").exists() and (tmp_path / "piece.png").exists()
 
 
-def test_compose_writes_pieces_that_differ_and_overwrites_none(tmp_path, capsys):
-    command = ["compose", "--length", "60", "--pieces", "2", "--out", str(tmp_path / "new")]
+def test_compose_writes_another_piece_each_time_and_overwrites_none(tmp_path, capsys):
+    command = ["compose", "--length", "60", "--out", str(tmp_path)]
+    assert main([*command, "--pieces", "2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith(f"{tmp_path / 'composition-2'}.mid, .mp3, .png: ")
+    assert "cut off after 60 tokens; network 'form', --seed " in printed[0]
+    seeds = [int(re.search(r"--seed (\d+) repeats it", line)[1]) for line in printed]
+    assert seeds[1] == seeds[0] + 1
+    for seed in (seeds[1], seeds[1] + 1):
+        assert main([*command, "--seed", str(seed)]) == 0
+    first, second, again, other = (
+        read_midi(tmp_path / f"composition{number}.mid") for number in ("", "-2", "-3", "-4")
+    )
+    assert second == again and first != second != other != first
+    assert main(command) == main(command) == 0
+    assert read_midi(tmp_path / "composition-5.mid") != read_midi(tmp_path / "composition-6.mid")
+
+
+@pytest.mark.parametrize("network", ["events", "form"])
+def test_a_piece_has_as_many_bars_as_were_asked_for(network, tmp_path, songs_folder):
+    song = str(songs_folder / "bach_bwv269.mid")
+    options = {"checkpoint": network, "bars": 12, "out": tmp_path, "pieces": 10, "top_p": 0.9}
+    for prompt, seed in ((song, 10), (None, 8)):
+        for piece in commands.compose(prompt=prompt, seed=seed, **options):
+            assert len(piece.bar_starts()) == 12
+
+
+def test_compose_sounds_and_is_written_as_asked(tmp_path, capsys):
+    command = ["compose", "--length", "60", "--seed", "1", "--out", str(tmp_path)]
+    wishes = ["--tempo", "60", "--instrument", "CHURCH organ", "--format", "musicxml", "svg", "png"]
+    assert main([*command, *wishes]) == 0
+    assert ".mid, .mp3, .png, .musicxml, .svg, -score.png: " in capsys.readouterr().out
+    piece = read_midi(tmp_path / "composition.mid")
+    assert piece.tempi == ((0, 60.0),) and set(piece.notes["program"]) == {19}
+    begins = {".svg": "<svg", ".musicxml": "<?xml"}
+    for ending, begin in begins.items():
+        assert (tmp_path / f"composition{ending}").read_text(encoding="utf-8").startswith(begin)
+    pictures = {(tmp_path / f"composition{e}.png").read_bytes() for e in ("", "-score")}
+    assert len(pictures) == 2 and all(png.startswith(b"\x89PNG") for png in pictures)
+
+
+def test_compose_keeps_the_rules_of_four_parts_with_the_ensemble(tmp_path):
+    (piece,) = commands.compose(checkpoint="ensemble", length=800, seed=3, out=tmp_path)
+    assert len(piece) > 50 and parallels(part_lines(piece))[0] == 0
+
+
+def test_notices_are_a_short_line_and_details_are_given_on_demand(tmp_path, capsys):
+    network = load_pretrained("events")
+    broken = network.encoding.decode(["<bos>", "bar:1", "at:0", "pitch:60", "pitch:62", "for:1"])
+    assert composing.corrections(broken) == ["1 small error was corrected in it: 1 pitch"]
+    assert composing.corrections(network.encoding.decode(["<bos>", "bar:1", "<eos>"])) == []
+    command = ["compose", "--length", "30", "--checkpoint", "article", "--out", str(tmp_path)]
+    command += ["--prompt", "C2.D-2.D2.E-2"]
     assert main(command) == 0
-    printed = capsys.readouterr().out
-    assert "composition_2.mid, .mp3, .png: a new piece, " in printed
-    assert "cut off after 60 tokens; written by the network 'form'" in printed
-    assert "(temperature 1.0, top-p 0.95, seed 2)" in printed
-    one, two = (read_midi(tmp_path / "new" / f"composition_{i}.mid") for i in (1, 2))
-    assert one != two
-    assert main(command) == 2
-    error = capsys.readouterr().err
-    assert "composition_1.mid" in error and "Say force, or give another name" in error
-    assert main([*command, "--force"]) == 0
-    assert read_midi(tmp_path / "new" / "composition_1.mid") == one
+    short = capsys.readouterr().err
+    assert short == "prompt: 1 tokens that the network does not know were replaced\n"
+    assert main([*command, "--verbose"]) == 0
+    assert "replaced: 1 unknown: 0.1.2.3 → " in capsys.readouterr().err
+
+
+def test_a_folder_of_five_pieces_from_reading_to_composing(tmp_path, song_pieces, capsys):
+    folder, store, run = (tmp_path / name for name in ("songs", "data", "run"))
+    folder.mkdir()
+    for piece in song_pieces[:250:50]:
+        write_midi(piece, folder / f"{piece.name}.mid")
+    options = ["--encoding", "events", "--performances", "bend"]
+    assert main(["read", str(folder), "--out", str(store), *options]) == 0
+    train = ["train", "--songs", str(store), "--out", str(run), "--hidden", "8"]
+    assert main([*train, "--epochs", "2"]) == 0
+    assert main([*train, "--encoding", "rhythm"]) == 2
+    assert "which need not be given again. Leave --encoding out" in capsys.readouterr().err
+    prompt = str(next(folder.glob("*.mid")))
+    compose = ["compose", "--checkpoint", str(run / "best.safetensors"), "--prompt", prompt]
+    assert main([*compose, "--length", "200", "--name", "mine", "--out", str(tmp_path)]) == 0
+    assert len(read_midi(tmp_path / "mine.mid")) > 8
 
 
 def test_compose_begins_and_ends_by_itself(tmp_path, capsys):
@@ -76,7 +138,7 @@ def test_compose_goes_on_from_a_midi_file(tmp_path, songs_folder, capsys):
     song = songs_folder / "bach_bwv269.mid"
     command = ["compose", "--length", "40", "--out", str(tmp_path), "--prompt", str(song)]
     assert main(command) == 0
-    assert "prompt: bars 1 to 2 of bach_bwv269" in capsys.readouterr().err
+    assert "prompt: bars 1 to 2 of bach_bwv269\n" in capsys.readouterr().err
     begun, given = (read_midi(path).bars(1, 2) for path in (tmp_path / "composition.mid", song))
     assert sorted(begun.notes["pitch"]) == sorted(given.notes["pitch"])
     assert np.array_equal(np.unique(begun.onsets), np.unique(given.onsets))
@@ -88,7 +150,7 @@ def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_pat
     for network in ("article", "note", "rhythm"):
         command = ["compose", "--length", "8", "--out", str(tmp_path), "--name", network]
         assert main([*command, "--checkpoint", network, "--prompt", path]) == 0
-        assert "4 unknown: " in capsys.readouterr().err
+        assert "4 tokens that the network does not know were replaced" in capsys.readouterr().err
         assert len(read_midi(tmp_path / f"{network}.mid")) >= 8
     assert main(["compose", "--length", "8", "--out", str(tmp_path), "--prompt", path]) == 0
     assert "unknown" not in capsys.readouterr().err  # events know every note
@@ -127,12 +189,22 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         (["compose", "--prompt", "song.musicxml"], "only MIDI files are read. Export it as MIDI"),
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
         (["compose", "--pieces", "0"], "give at least 1 of each"),
-        (["compose", "--name", "sub/x"], "give the folder with out"),
+        (["compose", "--name", "sub/x"], "give the folder with --out"),
+        (["compose", "--seed", "-1"], "--seed -1: give 0 or more"),
+        (["compose", "--checkpoint", "nosuch"], "article, article_2019, ensemble, events, form"),
+        (["compose", "--prompt", __file__], "only MIDI files are read"),
+        (["compose", "--prompt", "READ.md"], "--prompt READ.md: 'READ' is no note name"),
+        (["compose", "--tempo", "0"], "--tempo 0: give 4 to 960 quarters a minute"),
+        (["compose", "--format", "pdf"], "--format pdf: choose from musicxml, svg, png"),
+        (["compose", "--instrument", "kazoo"], "no instrument 'kazoo'. Choose from Acoustic Grand"),
         (["compose", "--prompt", "C4:0.1"], "no chord with a duration in 1/12 quarter"),
         (["train", "--helpers", "house"], "'events' has no helper house; choose from home, "),
         (["train", "--encoding", "rhythm", "--helpers", "home"], "'rhythm' has no helper home"),
         (["train", "--set", "clip"], "--set clip: give FIELD=VALUE"),
-        (["read", ".", "--out", "x", "--set", "clip=0"], "no setting clip of this encoding"),
+        (
+            ["read", ".", "--out", "x", "--set", "clip=0"],
+            "--set clip: no field of --encoding, whose fields are",
+        ),
         (["train", "--encoding", "morse"], "unknown encoding 'morse'; known are article"),
         (["compose", "--temperature", "0"], "temperature is 0.0; it must be above 0"),
     ],
@@ -145,7 +217,7 @@ def test_faults_of_the_user_are_one_line(command, message, tmp_path, monkeypatch
 
 
 def test_compose_says_what_it_leaves_out_of_a_prompt(tmp_path, capsys, scale):
-    command = ["compose", "--length", "6", "--out", str(tmp_path), "--force", "--prompt"]
+    command = ["compose", "--length", "6", "--out", str(tmp_path), "--prompt"]
     assert main([*command, "C4:1 rest:1"]) == 0
     assert "a rest at its end is left out" in capsys.readouterr().err
     assert main([*command, "C3.G3.E4:1 rest:1 D4", "--checkpoint", "note"]) == 0
@@ -181,6 +253,7 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
         (["--network", "article", "--set", "shared=false"], "shared means nothing to the network"),
         (["--set", "cliff=0"], "no setting 'cliff'. Choose from batch, batch_norm, clip"),
         (["--encoding", "events", "--set", "voicing=true"], "no setting 'voicing'"),
+        (["--epochs", "0"], "--epochs 0: give at least 1"),
         (["--last"], "last says which epoch export writes"),
         (["--transpose-until", "60"], "a share is between 0 and 1"),
         (["--set", "memory=long"], "choose past or ngrams, or leave it out"),
@@ -261,10 +334,10 @@ def test_harmonise_writes_a_score_and_says_what_it_took(tmp_path, capsys):
     assert main(command) == 0
     printed = capsys.readouterr()
     assert "melody: the top line is taken, 4 of 5 notes" in printed.err
-    assert "harmonisation_2.mid, .mp3, .png, .musicxml: a new piece" in printed.out
-    piece = read_midi(tmp_path / "harmonisation_1.mid")
+    assert "harmonisation-2.mid, .mp3, .png, .musicxml: " in printed.out
+    piece = read_midi(tmp_path / "harmonisation.mid")
     assert {76, 74, 72} <= set(piece.notes["pitch"].tolist()) and len(piece) > 4
-    assert (tmp_path / "harmonisation_1.musicxml").read_text().startswith("<?xml")
-    assert main(command) == 2 and "would be overwritten" in capsys.readouterr().err
+    assert (tmp_path / "harmonisation.musicxml").read_text().startswith("<?xml")
+    assert main(command) == 0 and (tmp_path / "harmonisation-4.mid").exists()
     assert main(["harmonise", "rest:4", *options]) == 2
     assert "no note in the melody" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import torch
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.composing import (
     USUAL_BARS,
-    at_tempo_of_prompt,
     contradicts_its_key,
+    like_its_prompt,
     read_prompt,
 )
 from pianolstm.encodings import ArticleEncoding, EventEncoding
@@ -83,8 +83,8 @@ def flat_major_piece(key):
 
 @pytest.mark.parametrize(
     ("key", "notice"),
-    [("C major", "the notes contradict the key signature, C major, taken to be A- major"),
-     (None, "no key given, taken to be A- major"), ("A- major", None), ("F minor", None)],
+    [("C major", "the notes contradict the key signature, C major, taken to be A-flat major"),
+     (None, "no key given, taken to be A-flat major"), ("A- major", None), ("F minor", None)],
 )  # fmt: skip
 def test_a_key_signature_is_believed_unless_the_notes_contradict_it(tmp_path, key, notice):
     path = write_midi(flat_major_piece(key), tmp_path / "flats.mid")
@@ -103,11 +103,15 @@ def test_our_songs_do_not_contradict_their_signatures(song_pieces):
     assert sum(map(contradicts_its_key, others)) >= 0.8 * len(others)
 
 
-def test_a_piece_keeps_the_tempo_of_its_prompt(tmp_path, scale):
-    path = str(write_midi(replace(scale, tempi=((0, 180.0), (960, 150.0))), tmp_path / "fast.mid"))
-    composed = Piece.from_quarters([(0, 20, 60)], ticks_per_quarter=24)
+def test_a_piece_keeps_the_tempo_and_the_loudness_of_its_prompt(tmp_path):
+    rows = [(0, 1, 60, 0, 30), (1, 1, 62, 0, 40), (2, 1, 64, 0, 100)]
+    prompt = Piece.from_quarters(rows, tempi=((0, 180.0), (960, 150.0)))
+    path = str(write_midi(prompt, tmp_path / "fast.mid"))
+    rows = [(0, 1, 60), (1, 1, 62), (2, 1, 64), (3, 17, 60)]
+    composed = Piece.from_quarters(rows, ticks_per_quarter=24)
     assert composed.tempi == ((0, 90.0),)
-    (fast,) = at_tempo_of_prompt([composed], path, DOWN.encoding)
+    (fast,) = like_its_prompt([composed], path, DOWN.encoding)
     assert fast.tempi == ((0, 180.0), (48, 150.0))
-    for prompt in (None, "C4:4"):
-        assert at_tempo_of_prompt([composed], prompt, DOWN.encoding) == [composed]
+    assert fast.notes["velocity"].tolist() == [30, 40, 100, 40]
+    for text in (None, "C4:4"):
+        assert like_its_prompt([composed], text, DOWN.encoding) == [composed]

@@ -74,9 +74,27 @@ def test_an_accidental_is_written_once_for_tied_notes():
     assert xml.count('<tie type="start"') == xml.count('<tie type="stop"') == 1
 
 
+def test_a_performance_without_a_beat_is_put_on_the_grid_and_the_picture_says_so():
+    random = np.random.default_rng(0)
+    onsets = np.cumsum(random.uniform(0.1, 0.9, 60))
+    piece = Piece.from_quarters([(onset, 0.4, 60 + i % 9) for i, onset in enumerate(onsets)])
+    assert not quantise(piece).has_beat
+    drawn = score(piece)
+    wrong = misplaced_notes(piece, engrave(piece))
+    assert wrong > 40 and "NOT where they sound" in drawn.text
+    line = f">{wrong} of 60 notes were moved to the grid: this is a performance without a beat<"
+    assert line in drawn.svg and drawn.png.startswith(b"\x89PNG")
+    assert misplaced_notes(quantise(piece, bend=True).piece, engrave(piece)) == 0
+
+
+def test_a_right_score_says_nothing(scale):
+    assert "stand off the grid" not in score(scale).svg
+
+
 def test_the_text_says_what_is_not_engraved_where_it_sounds():
     run = Piece.from_quarters([(i * 2 / 13, 2 / 13, 60 + i) for i in range(13)], name="thirteen")
     assert repr(score(run)).endswith("13 notes, 12 of them NOT where they sound")
+    assert ">12 of 13 notes stand off the grid<" in score(run).svg
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_commands_read_and_train(tmp_path, piano_songs, capsys):
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     other = ["--encoding", "events", "--out", str(tmp_path / "run2")]
     assert main([*command, *other]) == 2
-    assert "Leave the encoding out" in capsys.readouterr().err
+    assert "Leave --encoding out" in capsys.readouterr().err
     assert main([*command, "--only", "bach_*"]) == 2
     assert "a token store is used whole" in capsys.readouterr().err
 

@@ -48,6 +48,7 @@ class Picture:
 
     png: bytes
     text: str  # what the picture shows, for readers who do not see it
+    svg: str = ""  # the same as an SVG, of a score
 
     @property
     def base64(self) -> str:

@@ -20,17 +20,20 @@ from music21.musicxml.m21ToXml import GeneralObjectExporter
 
 from pianolstm.display.roll import Picture
 from pianolstm.display.staves import to_stream
+from pianolstm.grid import quantise
 from pianolstm.piece import Piece
 
+LINE = 30  # height of a line of text above the music, in pixels
 PAGE = {"pageWidth": 1800, "pageHeight": 60000, "adjustPageHeight": True, "scale": 45}
 
 
 def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
     """Engrave a piece on its staves (see `to_stream`); give `piece.bars(1, 8)` for a part of it.
 
-    `marked` gives bars (counted from 1) a colour: {4: "#0072B2"}. The text of the picture says how
-    many notes are not engraved where they sound, if any. Raises ValueError for a piece without
-    notes, and for a marked bar that it does not have.
+    `marked` gives bars (counted from 1) a colour: {4: "#0072B2"}. A line above the music, and the
+    text of the picture, say how many notes are not engraved where they sound, if any. A performance
+    without a beat is put on the grid first. Raises ValueError for a piece without notes, and for a
+    marked bar that it does not have.
     """
     if not len(piece):
         raise ValueError(f"piece {piece.name!r} holds no notes to engrave")
@@ -39,6 +42,14 @@ def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
     # private code for the quarter note of a tempo mark, but hold Unicode's.
     svg = coloured(toolkit.renderToSVG(1), marked or {})
     svg = svg.replace("\ueca5", "\N{QUARTER NOTE}").replace('"Leipzig"', '"DejaVu Sans"')
+    text = f"Score of {piece.name}: {len(piece.bar_starts())} bars, {len(piece)} notes"
+    wrong = misplaced_notes(piece, toolkit)
+    if wrong:
+        text += f", {wrong} of them NOT where they sound"
+        what = "stand off the grid"
+        if not quantise(piece).has_beat:
+            what = "were moved to the grid: this is a performance without a beat"
+        svg = with_line(svg, f"{wrong} of {len(piece)} notes {what}")
     png = resvg_py.svg_to_bytes(
         svg_string=svg,
         background="white",
@@ -46,11 +57,16 @@ def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
         font_dirs=[f"{matplotlib.get_data_path()}/fonts/ttf"],
         serif_family="DejaVu Serif",
     )
-    text = f"Score of {piece.name}: {len(piece.bar_starts())} bars, {len(piece)} notes"
-    wrong = misplaced_notes(piece, toolkit)
-    if wrong:
-        text += f", {wrong} of them NOT where they sound"
-    return Picture(bytes(png), text)
+    return Picture(bytes(png), text, svg)
+
+
+def with_line(svg: str, text: str) -> str:
+    """verovio's page, moved down for a line of text above it."""
+    height = int(re.search(r'height="(\d+)px"', svg)[1])
+    svg = svg.replace(f'height="{height}px"', f'height="{height + LINE}px"', 1)
+    line = f'<text x="22" y="22" font-family="DejaVu Sans" font-size="15">{text}</text>'
+    music = f'<svg y="{LINE}" height="{height}px" class="definition-scale"'
+    return svg.replace('<svg class="definition-scale"', line + music, 1)
 
 
 def coloured(svg: str, marked: Mapping[int, str]) -> str:

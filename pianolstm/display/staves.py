@@ -23,6 +23,7 @@ from pianolstm.display.notation import (
     to_units,
     voices,
 )
+from pianolstm.grid import quantise
 from pianolstm.hands import MIDDLE_C
 from pianolstm.piece import Piece, key_sharps
 
@@ -34,8 +35,11 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     """The piece as a music21 score, ready for engraving, with the bars of `Piece.bar_starts`.
 
     Two tracks are two staves, the higher one above, and three to eight tracks a named staff each.
-    Any other piece is split at middle C. Tracks are counted as `_tracks` gives them.
+    Any other piece is split at middle C. Tracks are counted as `_tracks` gives them. A performance
+    without a beat is put on the grid of `quantise`.
     """
+    if not quantise(piece).has_beat:
+        piece = quantise(piece, bend=True).piece
     stream = music21.stream.Score()
     stream.insert(0, music21.metadata.Metadata(title=piece.name.replace("_", " ")))
     notes = engraving_grid(piece.notes, piece.ticks_per_quarter)

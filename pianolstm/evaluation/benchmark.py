@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.dataset import Dataset, load_songs
@@ -143,7 +144,7 @@ def best_order(data: Dataset) -> KneserNey:
     best, best_loss = None, np.inf
     for pieces in (data.train_own_key, data.train_all_keys):
         lowest, without_gain = np.inf, 0
-        for order in ORDERS:
+        for order in tqdm(ORDERS, "n-grams, at most", unit="order", leave=False, disable=None):
             model = KneserNey(pieces, len(data.vocabulary), order)
             loss = np.concatenate(model.losses(data.valid)).mean()
             if loss < best_loss:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
+from tqdm import tqdm
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.dataset import Dataset
@@ -45,7 +46,7 @@ def fit_memory(
     targets = np.concatenate([piece[1:] for piece in pieces])
     remembered, rows, counted = np.zeros_like(network), np.zeros(len(network), dtype=int), []
     i = 0
-    for piece in pieces:
+    for piece in tqdm(pieces, "memory", unit="piece", leave=False, disable=None):
         past = Past(same=same)
         for token in piece[:-1]:
             past.add(int(token))

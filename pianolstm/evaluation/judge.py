@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from pianolstm.evaluation.comparison import Interval, bootstrap
 from pianolstm.evaluation.copying import notes_in_order
@@ -99,7 +100,7 @@ def train_judge(
         judge = Judge()
         optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        for _ in range(epochs):
+        for _ in tqdm(range(epochs), "judge", unit="epoch", disable=None):
             excerpts = torch.from_numpy(_draw_excerpts(kinds, number, generator))
             for index in torch.from_numpy(generator.permutation(len(labels))).split(32):
                 semitones = torch.from_numpy(generator.integers(-6, 6, size=len(index)))

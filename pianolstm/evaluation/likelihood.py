@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 
 from pianolstm.dataset import windows
 from pianolstm.encodings import BOS, Encoding
@@ -60,8 +61,9 @@ def nll(
     if not any(len(piece) > 1 for piece in pieces):
         raise ValueError("no piece of two tokens or more: there is nothing to predict")
     if memory is not None:
+        shown = tqdm(pieces, "measuring", unit="piece", leave=False, disable=None)
         predicted = predictions(model, pieces)
-        return Likelihood([memory.losses(piece, p) for piece, p in zip(pieces, predicted)])
+        return Likelihood([memory.losses(piece, p) for piece, p in zip(shown, predicted)])
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -103,7 +105,8 @@ def _window_losses(
     place = np.concatenate([np.arange(len(piece)) for piece in pieces])
     counted = np.flatnonzero(place > 0)[::every]
     batches = []
-    for index in torch.from_numpy(counted).split(256):
+    parts = torch.from_numpy(counted).split(256)
+    for index in tqdm(parts, "measuring", unit="batch", leave=False, disable=None):
         logits = model.predict_next(inputs[index].to(device))
         target = targets[index].to(device).long()
         batches.append(cross_entropy(logits, target, reduction="none").cpu())
