@@ -56,7 +56,7 @@ def options(function: Callable) -> Iterator[tuple[str, dict]]:
         else:
             yield flag(name), words | {"required": required}
         if name == "encoding":
-            yield "--helpers", {"help": "of events: home,countdown,approach or some of them"}
+            yield "--helpers", {"help": "of events: home,countdown,approach or some of them (none)"}
     configs = (network_config("note", 0), train_config("note")) if "settings" in parameters else ()
     for config in configs:
         for name, kind, text in COMMENT.findall(source_of(type(config))):
@@ -118,6 +118,10 @@ class OneLine(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        """A letter for a number: long names would push the descriptions to lines of their own."""
+        return {int: "N", float: "X", Path: "PATH"}.get(action.type, "TEXT")
 
 
 def arguments(function: Callable, args: dict) -> dict:

@@ -50,12 +50,12 @@ class TrainConfig:
     final_rate: float = 0.02  # share of the maximum at the end of the cosine
     optimizer: str = "adamw"  # or "rmsprop", as the article's
     weight_decay: float = 0.03  # AdamW's
-    noise: float = 0.0  # share of the tokens that the network reads replaced by others of the batch
+    noise: float = 0.0  # share of the tokens read that are replaced by others of the batch
     clip: float = 1.0  # largest gradient norm; 0 = off
     transpose: bool = True  # a new random key for each piece in each epoch
     transpose_until: float = 1.0  # share of the run after which pieces stay in their own keys
     keep_improvements: bool = False  # the article's checkpoint whenever the training loss improves
-    seconds: float | None = None  # stop after so long, validation included
+    seconds: float | None = None  # stop after so long, validation included; no limit unless given
     memory: str = ""  # at the end fit one on validation: "past", or "ngrams" for n-grams beside it
     start: str = ""  # go on from the weights of this network, a file or a name; else drawn anew
     seed: int = 0  # of weights, order, keys and dropout

@@ -66,7 +66,7 @@ def train(
     *,
     songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
     only: Sequence[str] = (),  # such as 'bach_*'; else the chorales, or all if there are none
-    encoding: Encoding | None = None,  # the store's own, or article, unless given
+    encoding: Encoding | None = None,  # else the store's, or article
     at_least: int = 1,  # tokens seen less often become <unk>
     network: str = "note",  # which network
     out: Path = Path("runs/latest"),  # folder of the run; the same command goes on from there
@@ -251,7 +251,7 @@ def compose(
     instrument: str | None = None,  # a General MIDI name such as 'church organ'; usually the piano
     format: Sequence[str] = (),  # the score, too: musicxml, svg, png or some of them
     out: Path = Path(),  # folder for the files
-    name: str = "composition",  # of the files; a number is added where there are such files
+    name: str = "composition",  # of the files; a number is added to a name in use
     verbose: bool = False,  # say in detail what was changed
 ) -> list[Piece]:
     """write a new piece: as MIDI, as sound and as a picture"""
