@@ -119,7 +119,8 @@ def test_a_folder_of_five_pieces_from_reading_to_composing(tmp_path, song_pieces
     train = ["train", "--songs", str(store), "--out", str(run), "--hidden", "8"]
     assert main([*train, "--epochs", "2"]) == 0
     assert main([*train, "--encoding", "rhythm"]) == 2
-    assert "which need not be given again. Leave --encoding out" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "which need not be given again" in refused and "Leave --encoding out" in refused
     prompt = str(next(folder.glob("*.mid")))
     compose = ["compose", "--checkpoint", str(run / "best.safetensors"), "--prompt", prompt]
     assert main([*compose, "--length", "200", "--name", "mine", "--out", str(tmp_path)]) == 0
@@ -167,7 +168,7 @@ def test_compose_begins_by_itself_with_every_network(tmp_path):
 
 
 def test_compose_takes_notes_as_musicians_write_them(tmp_path):
-    start = ["compose", "--length", "3", "--prompt"]
+    start = ["compose", "--length", "3", "--seed", "1", "--prompt"]
     for i, prompt in enumerate(("B-2.F3.D4.B-4", "Bb2.F3.D4.A#4")):
         assert main([*start, prompt, "--out", str(tmp_path / str(i))]) == 0
     one, two = (read_midi(tmp_path / f"{i}/composition.mid") for i in range(2))
