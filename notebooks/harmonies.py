@@ -8,7 +8,7 @@ Composers are a network (the name of a shipped one, or a file), its particles an
 likeliest chord for each note; `bach` compares his settings of one tune with each other. A line of
 the result holds, with intervals of 95 % over the chorales:
 
-* `classes`, `bass`: shared with Bach, see `evaluation.harmony`;
+* `classes`, `bass`: shared with Bach, see `shared_pitch_classes`, `same_bass`;
 * `parallels` in 1,000 moves of two voices; `cadences`: share of the phrase ends;
 * `struck`: share of the kept notes that are struck again where a melody note begins;
 * `nats` a frame of Bach's own lower voices, given the melody (the filter's estimate);
@@ -24,7 +24,7 @@ import shlex
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -37,17 +37,18 @@ from pianolstm import evaluation as ev
 from pianolstm.checkpoint import Checkpoint, load_pretrained
 from pianolstm.dataset import prepare
 from pianolstm.encodings import PianoRollEncoding
-from pianolstm.encodings.rolls import FRAME_END
-from pianolstm.evaluation import harmony as eh
+from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation.judge import accuracy, train_judge
-from pianolstm.evaluation.statistics import key_of, parallels
+from pianolstm.evaluation.statistics import SILENT, key_of, parallels
 from pianolstm.folder import read_folder
 from pianolstm.harmonising import fill_in, known_frames, melody_frames, melody_of, with_voices
 from pianolstm.piece import Piece
-from pianolstm.split import Split, is_chorale, split_pieces
+from pianolstm.split import Split, is_chorale, split_pieces, top_line
 
 SONGS = Path(__file__).resolve().parents[1] / "midi_songs"
 SAME = 0.8  # share of the frames in which two sopranos agree, of settings of one tune
+ROLLS = PianoRollEncoding(2)
+VOICES = 3  # below the melody, where there are four
 
 
 class Successors(nn.Module):
@@ -83,9 +84,9 @@ class ChordTable:
         found: dict[tuple, Counter] = defaultdict(Counter)
         for piece in pieces:
             (tonic, mode), melody = key_of(piece), melody_of(piece)
-            for pitch, keys in zip(melody_frames(melody, 2)[0], eh.below(piece, melody)):
+            for pitch, keys in zip(melody_frames(melody, 2)[0], below(piece, melody)):
                 if pitch is not None and keys.any():
-                    chord = tuple(pitch - eh.LOWEST - np.flatnonzero(keys))
+                    chord = tuple(pitch - LOWEST - np.flatnonzero(keys))
                     found[(pitch - tonic) % 12, mode][chord] += 1
         self.chords = {note: chords.most_common(1)[0][0] for note, chords in found.items()}
 
@@ -96,6 +97,110 @@ class ChordTable:
             for step in (0, *self.chords.get(((pitch - tonic) % 12, mode), ())):
                 rows.append((onset / tpq, length / tpq, pitch - step))
         return Piece.from_quarters(rows, tpq)
+
+
+# ---- voices below a melody beside a composer's, in frames of an eighth, without the melody
+
+
+def below(piece: Piece, melody: Piece) -> np.ndarray:
+    """The piano roll of a piece without the melody: bool (frames, 88), as long as the melody."""
+    melody_roll = ROLLS.roll(melody)
+    result = np.zeros_like(melody_roll)
+    roll = ROLLS.roll(piece)[: len(result)]
+    result[: len(roll)] = roll
+    return result & ~melody_roll
+
+
+def shared_pitch_classes(
+    piece: Piece, other: Piece, melody: Piece, where: np.ndarray | None = None
+) -> float:
+    """Jaccard index |A ∩ B| / |A ∪ B| of the pitch classes of a frame, the mean over all frames.
+
+    The melody's pitch class is removed from both sides; frames without another are left out.
+    `where`, bool (frames,), chooses frames.
+    """
+    ours, theirs = classes(below(piece, melody)), classes(below(other, melody))
+    others = ~classes(ROLLS.roll(melody))
+    both, either = (ours & theirs & others).sum(axis=1), ((ours | theirs) & others).sum(axis=1)
+    counted = (either > 0) & (True if where is None else where)
+    return float((both[counted] / either[counted]).mean()) if counted.any() else np.nan
+
+
+def same_bass(piece: Piece, other: Piece, melody: Piece, where: np.ndarray | None = None) -> float:
+    """Share of the frames, where the other has voices below, with the same lowest pitch class."""
+    ours, theirs = bass(below(piece, melody)), bass(below(other, melody))
+    counted = (theirs != SILENT) & (True if where is None else where)
+    same = (ours != SILENT) & (ours % 12 == theirs % 12)
+    return float(same[counted].mean()) if counted.any() else np.nan
+
+
+def classes(roll: np.ndarray) -> np.ndarray:
+    """Piano roll (frames, 88) → pitch classes, bool (frames, 12)."""
+    return np.stack([roll[:, (c - LOWEST) % 12 :: 12].any(axis=1) for c in range(12)], axis=1)
+
+
+def bass(roll: np.ndarray) -> np.ndarray:
+    """The lowest MIDI number of each frame, `SILENT` where there is none."""
+    return np.where(roll.any(axis=1), LOWEST + roll.argmax(axis=1), SILENT)
+
+
+def voice_lines(piece: Piece, melody: Piece) -> np.ndarray:
+    """What each of four voices sings in each frame, (frames, 4), the melody first.
+
+    Voices are told apart by height, and only where three sound below the melody: in other frames
+    they are `SILENT`. For `parallels`.
+    """
+    roll, tune = below(piece, melody), ROLLS.roll(melody)
+    lines = np.full((len(roll), 1 + VOICES), SILENT)
+    lines[:, 0] = np.where(
+        tune.any(axis=1), LOWEST + KEYS - 1 - tune[:, ::-1].argmax(axis=1), SILENT
+    )
+    for t in np.flatnonzero(roll.sum(axis=1) == VOICES):
+        lines[t, 1:] = LOWEST + np.flatnonzero(roll[t])[::-1]
+    return lines
+
+
+def struck_again(piece: Piece, melody: Piece) -> tuple[int, int]:
+    """(repeated notes, notes that sound on or are repeated) of the voices below.
+
+    Counted where a melody note begins and a voice keeps its pitch: it is held, or struck again.
+    """
+    roll = below(piece, melody)
+    struck = ROLLS.struck(piece)[: len(roll)]
+    begins = ROLLS.struck(melody)[: len(struck)].any(axis=1)
+    kept = roll[1 : len(struck)] & roll[: len(struck) - 1] & begins[1:, None]
+    return int((kept & struck[1:]).sum()), int(kept.sum())
+
+
+def phrase_ends(melody: Piece) -> Iterator[int]:
+    """Ticks at which a melody note begins that lasts two quarters or more, or is the last."""
+    line = top_line(melody.notes)
+    for i, (onset, length, _) in enumerate(line):
+        if length >= 2 * melody.ticks_per_quarter or i == len(line) - 1:
+            yield onset
+
+
+def cadences(piece: Piece, melody: Piece) -> tuple[int, int]:
+    """(phrase ends that are reached by an authentic cadence, phrase ends); see `phrase_ends`.
+
+    The bass falls a fifth or rises a fourth to a major or minor triad in root position, and the
+    chord before holds the leading note (Aldwell and Schachter, unit 7).
+    """
+    roll, found, ends = ROLLS.roll(piece), 0, 0
+    lowest, held = bass(roll), classes(roll)
+    for onset in phrase_ends(melody):
+        t = -(-onset * ROLLS.frames // melody.ticks_per_quarter)
+        if not 0 < t < len(roll) or SILENT in (lowest[t], lowest[t - 1]):
+            continue
+        ends += 1
+        root = lowest[t] % 12
+        chord = {(c - root) % 12 for c in np.flatnonzero(held[t])}
+        dominant = (lowest[t - 1] - root) % 12 == 7 and held[t - 1][(root + 11) % 12]
+        found += bool(dominant and chord <= {0, 3, 4, 7} and len(chord & {3, 4}) == 1)
+    return found, ends
+
+
+# ---- what is measured
 
 
 def settings_of_one_tune(pieces: Sequence[Piece]) -> list[dict]:
@@ -116,8 +221,8 @@ def settings_of_one_tune(pieces: Sequence[Piece]) -> list[dict]:
             continue
         one, other = pieces[a], pieces[b].transpose(up)
         melody = melody_of(one)
-        row = {"classes": eh.shared_pitch_classes(one, other, melody, same),
-               "bass": eh.same_bass(one, other, melody, same)}  # fmt: skip
+        row = {"classes": shared_pitch_classes(one, other, melody, same),
+               "bass": same_bass(one, other, melody, same)}  # fmt: skip
         if row["classes"] < 0.9:
             found.append(row)
     return found
@@ -185,8 +290,8 @@ def measure(composer: Composer, pieces: Sequence[Piece], quick: bool) -> tuple[l
     seconds = (time.process_time() - start) / len(pieces)
     for new, piece in zip(made, pieces):
         melody = melody_of(piece)
-        rows["classes"].append(eh.shared_pitch_classes(new, piece, melody))
-        rows["bass"].append(eh.same_bass(new, piece, melody))
+        rows["classes"].append(shared_pitch_classes(new, piece, melody))
+        rows["bass"].append(same_bass(new, piece, melody))
         if composer.network and hasattr(composer.network.model, "config") and not quick:
             rows["nats"].append(nats(piece, composer.network, composer.particles))
     means = {name: rounded(ev.bootstrap(values)) for name, values in rows.items()}
@@ -197,9 +302,9 @@ def habits(made: Sequence[Piece], pieces: Sequence[Piece]) -> dict:
     """Parallels, cadences and repeated notes of settings of the pieces' melodies."""
     counted = {"parallels": [], "cadences": [], "struck": []}
     for new, melody in zip(made, map(melody_of, pieces)):
-        counted["parallels"].append(parallels(eh.voice_lines(new, melody)))
-        counted["cadences"].append(eh.cadences(new, melody))
-        counted["struck"].append(eh.struck_again(new, melody))
+        counted["parallels"].append(parallels(voice_lines(new, melody)))
+        counted["cadences"].append(cadences(new, melody))
+        counted["struck"].append(struck_again(new, melody))
     ways = {"parallels": ev.pooled, "cadences": ev.ratio, "struck": ev.ratio}
     return {name: rounded(ev.bootstrap(counted[name], way)) for name, way in ways.items()}
 

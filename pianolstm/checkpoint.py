@@ -75,12 +75,15 @@ def configure(
     """
     model = network_config(network, vocabulary_size)
     config = replace(train_config(network), **_of(TrainConfig, settings))
+    useless = {*NETWORKS[network].build.ignores}
+    useless |= {"warmup", "final_rate"} if config.constant_rate else set()
+    useless |= {"weight_decay"} if config.optimizer == "rmsprop" else set()
     known = {f.name for f in (*fields(TrainConfig), *fields(NetworkConfig))} - {"name"}
     for name in settings:
         if name not in known:
             raise ValueError(f"no setting {name!r}. Choose from {', '.join(sorted(known))}")
-        if name in NETWORKS[network].build.ignores:
-            raise ValueError(f"{name} means nothing to the network {network!r}")
+        if name in useless:
+            raise ValueError(f"{name} means nothing to the network {network!r} trained so")
     if not 0 <= config.transpose_until <= 1:
         raise ValueError(f"transpose_until {config.transpose_until}: a share is between 0 and 1")
     if config.memory not in ("", "past", "ngrams"):

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pianolstm import composing
+from pianolstm import composing, output
 from pianolstm import evaluation as ev
 from pianolstm.checkpoint import (
     Checkpoint,
@@ -34,7 +34,7 @@ from pianolstm.dataset import Dataset, load_songs
 from pianolstm.distributed import process_group, rank
 from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, PianoRollEncoding
 from pianolstm.evaluation import benchmark as bm
-from pianolstm.evaluation.judge import accuracy, long_enough, train_judge
+from pianolstm.evaluation.judge import verdict
 from pianolstm.piece import Piece, spoken_key
 from pianolstm.store import ReadConfig, build_store
 from pianolstm.training import train as train_network
@@ -200,41 +200,20 @@ def judge(
         print(data.report, file=sys.stderr)
         if data.split is None:
             raise ValueError(f"{songs}: a token store has no pieces; give a folder of MIDI files")
-        generated = _imitations(name, network, data, seed)
+        generated = composing.imitations(network, data, seed, by_bigram=name == "bigram")
         # What the encoding cannot write must not give the human pieces away
         code = network.encoding
         human = [[code.decode(code.encode(piece)) for piece in part] for part in (
             data.split.train, [*data.split.valid, *data.split.test])]  # fmt: skip
-        found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
-        entry = {
-            "composer": Path(name).stem,
-            "accuracy": found.value,
-            "interval": [float(found.low), float(found.high)],
-            "trained_on": [len(long_enough(pieces[0])) for pieces in (human, generated)],
-            "judged": [len(long_enough(pieces[1])) for pieces in (human, generated)],
-            "command": command,
-        }
+        found, counts = verdict(human, generated, seed)
+        entry = {"composer": Path(name).stem, "accuracy": found.value,
+                 "interval": [float(found.low), float(found.high)], **counts,
+                 "command": command}  # fmt: skip
         print(
             f"{entry['composer']:12} told from human in {found} of cases; judged on "
             f"{' human and '.join(map(str, entry['judged']))} generated pieces"
         )
         _append(log, entry)
-
-
-def _imitations(name: str, network: Checkpoint, data: Dataset, seed: int) -> list[list[Piece]]:
-    """A piece for each training piece, and for each held-out one, that begins as that one does."""
-    starts = [[ids[:1] for ids in data.train_own_key],
-              [ids[:1] for ids in (*data.valid, *data.test)]]  # fmt: skip
-    generated = []
-    for part in starts:
-        seeds = range(seed, seed := seed + len(part))
-        if name == "bigram":
-            end = network.vocabulary.ids.get(EOS)
-            new = ev.fitted_bigram(data).generate(int(part[0][0]), composing.LONGEST, seeds, end)
-            generated.append(composing.pieces_of(network, part, new))
-        else:
-            generated.append(composing.compose(network, seeds, part, progress=None))
-    return generated
 
 
 def compose(
@@ -255,31 +234,29 @@ def compose(
     verbose: bool = False,  # say in detail what was changed
 ) -> list[Piece]:
     """write a new piece: as MIDI, as sound and as a picture"""
-    composing.check_wishes(pieces, length, format, tempo, instrument)
-    names = composing.free_names(out, name, pieces)
-    network = load_pretrained(checkpoint)
+    output.check_wishes(format, tempo, instrument)
+    names = output.free_names(out, name, pieces)
+    network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
     begun, notices = composing.read_prompt(prompt, network, bars)
     _say("prompt", notices, verbose)
-    end = EOS in network.vocabulary
-    length = length or (composing.LONGEST if end else composing.CHORDS)
+    length = composing.usual_length(network) if length is None else length
     # Four parts keep the rules of four-part writing. Other music may double its parts.
-    rules = composing.rules_for(network, pieces, bars, parts=checkpoint == "ensemble")
-    seeds, prompts = _seeds(seed, pieces), [begun] * pieces
-    options = (length, temperature, top_p, None, rules)
-    written = composing.compose(network, seeds, prompts, *options)
+    rules = composing.part_rules(network, pieces) if checkpoint == "ensemble" else ()
+    written = composing.compose(
+        network, seeds, [begun] * pieces, length, temperature, top_p, None, rules, bars
+    )
     written = composing.like_its_prompt(written, prompt, network.encoding)
     out.mkdir(parents=True, exist_ok=True)
     for i, number in enumerate(seeds):
-        piece = replace(written[i].bars(1, bars) if bars else written[i], name=names[i])
-        written[i] = piece = composing.played(piece, tempo, instrument)
-        ended = end and "no end" not in piece.repaired
+        written[i] = piece = output.played(replace(written[i], name=names[i]), tempo, instrument)
+        ended = EOS in network.vocabulary and "no end" not in piece.repaired
         how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         if not len(piece):
             print(f"{piece.name}: the network wrote no note. Try another seed", file=sys.stderr)
             continue
-        files = composing.write_files(piece, out, format)
+        files = output.write_files(piece, out, format)
         print(f"{files}, {how}; network '{checkpoint}', --seed {number} repeats it")
-        _say(piece.name, composing.corrections(piece), verbose)
+        _say(piece.name, output.corrections(piece), verbose)
     return written
 
 
@@ -309,9 +286,7 @@ def harmonise(
     verbose: bool = False,  # say in detail what was changed
 ) -> list[Piece]:
     """set voices below a melody: as MIDI, sound, score and MusicXML"""
-    if pieces < 1:
-        raise ValueError(f"--pieces {pieces}: give at least 1")
-    names = composing.free_names(out, name, pieces)
+    names = output.free_names(out, name, pieces)
     tune, notices = composing.read_melody(melody, track)
     _say("melody", notices, verbose)
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
@@ -319,7 +294,7 @@ def harmonise(
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
     out.mkdir(parents=True, exist_ok=True)
     for piece, number in zip(written, seeds):
-        files = composing.write_files(piece, out, ("musicxml",), notation=True)
+        files = output.write_files(piece, out, ("musicxml",), notation=True)
         print(f"{files}, in {spoken_key(piece.key)}; network '{checkpoint}', --seed {number} "
               "repeats it")  # fmt: skip
     return written

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count, islice
-from pathlib import Path
 
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.display import audio, roll, score, write_musicxml
+from pianolstm.dataset import Dataset
 from pianolstm.encodings import (
     BOS,
     EOS,
@@ -21,26 +19,24 @@ from pianolstm.encodings import (
     RhythmEncoding,
 )
 from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
+from pianolstm.evaluation import fitted_bigram
 from pianolstm.evaluation.statistics import key_fits, key_of, written_key
 from pianolstm.folder import MIDI_SUFFIXES, OTHER_ENDINGS
 from pianolstm.generation import Rule, generate
 from pianolstm.grid import quantise
 from pianolstm.harmonising import PARTICLES, TEMPERATURE, harmonise, read_melody  # noqa: F401
-from pianolstm.midi import program_named, read_midi, write_midi
-from pianolstm.piece import Piece, listed, spoken_key
+from pianolstm.midi import read_midi
+from pianolstm.piece import Piece, spoken_key
 from pianolstm.rules import PartRules
 from pianolstm.vocabulary import fill_unknown
 
 LONGEST = 6000  # tokens, for a network that ends by itself
 CHORDS = 120  # about 40 seconds, for one that does not
-SLOWEST, FASTEST = 4, 960  # quarters a minute that can be asked for
 FIRST_BARS = 2  # that are taken from a MIDI file
 USUAL_BARS = 16  # of a piece that a prompt begins
 # The margin of `contradicts_its_key`: 367 of our 376 songs with a key signature stay below it. A
 # C major signature above the 289 songs that are in other keys is found out in 81 %.
 CLEARLY = 0.3
-FORMATS = ("musicxml", "svg", "png")  # in which a score can be had
-OUTPUTS = (".mid", ".mp3", ".png", ".musicxml", ".svg", "-score.png")  # endings of all files
 LOWEST = {40: 55, 41: 48, 42: 36}  # program of violin, viola, cello → pitch of its lowest string
 
 
@@ -53,14 +49,16 @@ def compose(
     top_p: float | None = None,
     progress: bool | None = False,
     rules: Sequence[Rule] = (),
+    bars: int | None = None,
 ) -> list[Piece]:
     """One piece for each seed, all side by side, of `length` tokens after the prompt at most.
 
-    Unless given, the length is `LONGEST` for a network that ends by itself, else `CHORDS`.
-    prompts: one list of ids a piece; none is `<bos>`, a beginning of the network's own. A network
-    that has a memory recalls what each piece has said, its prompt included. The other options are
-    those of `generate`. A piece that did not end by itself says so in `repaired` ("no end"), if the
-    network's encoding has an end at all. Raises ValueError as `generate` does, and for a network
+    Unless given, the length is that of `usual_length`. prompts: one list of ids a piece; none is
+    `<bos>`, a beginning of the network's own. A network that has a memory recalls what each piece
+    has said, its prompt included. A piece whose prompt was told its `bars` (see `read_prompt`) does
+    not end before the last of them, and is cut there. The other options are those of `generate`. A
+    piece that did not end by itself says so in `repaired` ("no end"), if the network's encoding has
+    an end at all. Raises ValueError as `generate` does, and for a length below 1, and for a network
     that needs a prompt and gets none.
     """
     ids = network.vocabulary.ids
@@ -70,11 +68,21 @@ def compose(
         prompts = [[ids[BOS]]] * len(seeds)
     if not len(seeds):
         return []
-    length = length or (LONGEST if EOS in ids else CHORDS)
+    length = usual_length(network) if length is None else length
+    if length < 1:
+        raise ValueError(f"--length {length}: give at least 1")
+    if bars:
+        rules = [LastBar(ids) for _ in seeds]
     new = generate(network.model, prompts, length, seeds, temperature, top_p=top_p,
                    progress=progress, stop=ids.get(EOS), counts=network.counts,
                    memory=network.memory, rules=rules)  # fmt: skip
-    return pieces_of(network, prompts, new, length)
+    pieces = pieces_of(network, prompts, new, length)
+    return [piece.bars(1, bars) for piece in pieces] if bars else pieces
+
+
+def usual_length(network: Checkpoint) -> int:
+    """Tokens of a piece at most, enough for a network that ends by itself."""
+    return LONGEST if EOS in network.vocabulary else CHORDS
 
 
 class LastBar:
@@ -89,16 +97,12 @@ class LastBar:
         return [] if self.reached else [self.end]
 
 
-def rules_for(network: Checkpoint, pieces: int, bars: int | None, parts: bool) -> list[Rule]:
-    """A rule for each piece: of the last bar if it is told its `bars`, of four `parts`, or none.
+def part_rules(network: Checkpoint, pieces: int) -> list[PartRules]:
+    """A rule for each piece of four parts (notebook 10).
 
-    Of four parts no string instrument goes below its lowest string, and no two parts move in
-    parallel fifths or octaves (notebook 10).
+    No string instrument goes below its lowest string, and no two parts move in parallel fifths or
+    octaves.
     """
-    if bars:
-        return [LastBar(network.vocabulary.ids) for _ in range(pieces)]
-    if not parts:
-        return []
     ranges = {(p, track): (low, 127) for p, low in LOWEST.items() for track in range(4)}
     return [PartRules(network.encoding, network.vocabulary, ranges) for _ in range(pieces)]
 
@@ -117,6 +121,26 @@ def pieces_of(
         ended = end if len(ids) < length else []
         pieces.append(network.encoding.decode([*tokens, *ended], name=f"piece {i}"))
     return pieces
+
+
+def imitations(
+    network: Checkpoint, data: Dataset, seed: int, by_bigram: bool = False
+) -> list[list[Piece]]:
+    """A piece for each training piece, and one for each held-out one, that begins as that does.
+
+    They are the network's, or a bigram's in the network's tokens. Seeds count up from `seed`.
+    """
+    generated = []
+    for part in (data.train_own_key, [*data.valid, *data.test]):
+        starts = [ids[:1] for ids in part]
+        seeds = range(seed, seed := seed + len(starts))
+        if by_bigram:
+            end = network.vocabulary.ids.get(EOS)
+            new = fitted_bigram(data).generate(int(starts[0][0]), LONGEST, seeds, end)
+            generated.append(pieces_of(network, starts, new))
+        else:
+            generated.append(compose(network, seeds, starts, progress=None))
+    return generated
 
 
 def read_prompt(
@@ -243,75 +267,3 @@ def like_its_prompt(pieces: Sequence[Piece], text: str | None, encoding: Encodin
         notes["velocity"] = [loud.get(at, usual) for at in zip(piece.onsets, notes["pitch"])]
         result.append(replace(piece, notes=notes, tempi=tempi))
     return result
-
-
-def played(piece: Piece, tempo: float | None = None, instrument: str | None = None) -> Piece:
-    """The piece at another tempo (quarters a minute), or on another General MIDI instrument."""
-    notes = piece.notes.copy()
-    if instrument is not None:
-        notes["program"] = program_named(instrument)
-    return replace(piece, notes=notes, tempi=((0, tempo),) if tempo else piece.tempi)
-
-
-def free_names(out: Path, name: str, pieces: int) -> list[str]:
-    """A name for each piece of which there is no file yet: "name", "name-2", "name-3" and so on."""
-    for ending in OUTPUTS:
-        name = name.removesuffix(ending)
-    if Path(name).name != name or not name:
-        raise ValueError(f"--name {name!r} must be a file's name; give the folder with --out")
-    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    free = (n for n in names if not any((out / f"{n}{ending}").exists() for ending in OUTPUTS))
-    return list(islice(free, pieces))
-
-
-def check_wishes(
-    pieces: int,
-    length: int | None,
-    formats: Sequence[str],
-    tempo: float | None,
-    instrument: str | None,
-) -> None:
-    """Raise ValueError for what cannot be had."""
-    if pieces < 1 or (length is not None and length < 1):
-        raise ValueError(f"--pieces {pieces}, --length {length}: give at least 1 of each")
-    if unknown := [name for name in formats if name not in FORMATS]:
-        raise ValueError(f"--format {' '.join(unknown)}: choose from {', '.join(FORMATS)}")
-    if tempo is not None and not SLOWEST <= tempo <= FASTEST:
-        raise ValueError(f"--tempo {tempo:g}: give {SLOWEST} to {FASTEST} quarters a minute")
-    if instrument is not None:
-        program_named(instrument)
-
-
-def corrections(piece: Piece) -> list[str]:
-    """A notice of what was repaired in a generated piece, if anything was."""
-    repaired = {what: number for what, number in piece.repaired.items() if what != "no end"}
-    number = sum(repaired.values())
-    errors = "small error was" if number == 1 else "small errors were"
-    return [f"{number} {errors} corrected in it: {listed(repaired)}"] if number else []
-
-
-def write_files(
-    piece: Piece, out: Path, formats: Sequence[str] = (), notation: bool = False
-) -> str:
-    """Write MIDI, sound and picture of a piece; says what was written.
-
-    The picture is a piano roll, with `notation` a score. `formats`: the score as such files, too.
-    """
-    sound, endings = audio(piece), [".mid", ".mp3", ".png"]
-    write_midi(piece, out / f"{piece.name}.mid")
-    sound.save(out / f"{piece.name}.mp3")
-    engraved = score(piece) if notation or {"svg", "png"} & {*formats} else None
-    (engraved if notation else roll(piece)).save(out / f"{piece.name}.png")
-    if "musicxml" in formats:
-        endings.append(write_musicxml(piece, out / f"{piece.name}.musicxml").suffix)
-    if "svg" in formats:
-        (out / f"{piece.name}.svg").write_text(engraved.svg, encoding="utf-8")
-        endings.append(".svg")
-    if "png" in formats:
-        engraved.save(out / f"{piece.name}-score.png")
-        endings.append("-score.png")
-    heard = f" (the MP3 holds its first {sound.seconds:.0f} s)" if sound.is_cut else ""
-    return (
-        f"{out / piece.name}{', '.join(endings)}: {len(piece)} notes, "
-        f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s{heard}"
-    )

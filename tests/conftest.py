@@ -57,6 +57,11 @@ def ablation() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def harmonies() -> ModuleType:
+    return load_script("notebooks/harmonies.py")
+
+
+@pytest.fixture(scope="session")
 def learned() -> ModuleType:
     return load_script("notebooks/learned.py")
 

@@ -49,7 +49,6 @@ MEASURED = [  # in this order: a module imports only from those above it
     "evaluation.likelihood",
     "evaluation.fitting",
     "evaluation.benchmark",
-    "evaluation.harmony",
     "evaluation.judge",
     "evaluation",
     "distributed",
@@ -64,15 +63,16 @@ MEASURED = [  # in this order: a module imports only from those above it
     "display.sound",
     "display.player",
     "display",
+    "output",
     "harmonising",
     "composing",
     "commands",
     "__main__",
 ]
 LINES, FUNCTION_LINES = 300, 45
-LONGER = {"midi": 340, "commands": 330, "composing": 320}  # lines of a module
+LONGER = {"midi": 340}  # lines of a module
 DOCSTRINGS = 0.15  # of all lines of the package
-CODE_LINES_OF_ALL, LINES_OF_ALL = 5881, 8953  # of the package: numbers that may only fall
+CODE_LINES_OF_ALL, LINES_OF_ALL = 5824, 8863  # of the package: numbers that may only fall
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENDMARKER,

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from pianolstm.checkpoint import Checkpoint, load_pretrained
 from pianolstm.encodings import EventEncoding, PianoRollEncoding
-from pianolstm.evaluation import harmony as eh
 from pianolstm.harmonising import (
     SUNG,
     harmonise,
@@ -151,7 +150,8 @@ def test_a_network_without_frames_is_refused():
 # ---- measures
 
 
-def test_voices_are_compared_without_the_melody():
+def test_voices_are_compared_without_the_melody(harmonies):
+    eh = harmonies
     melody, _ = read_melody("C5:1 D5:1")
     one, other = (
         Piece.from_quarters([(0, 1, 72), (1, 1, 74), *rows], 12)
@@ -168,7 +168,8 @@ def test_voices_are_compared_without_the_melody():
     assert eh.same_bass(one, other, melody, last) == 1
 
 
-def test_cadences_parallels_and_repeated_notes():
+def test_cadences_parallels_and_repeated_notes(harmonies):
+    eh = harmonies
     melody, _ = read_melody("B4:1 C5:1 C5:2")
     voices = [(0, 1, 67), (0, 1, 62), (0, 1, 55), (1, 3, 67), (1, 1, 64), (2, 2, 64), (1, 3, 48)]
     rows = [(0, 1, 71), (1, 1, 72), (2, 2, 72), *voices]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pianolstm import commands, composing
+from pianolstm import commands, output
 from pianolstm.__main__ import SETTINGS, arguments, main, options, parser, summaries
 from pianolstm.checkpoint import FOLDER, load_checkpoint, load_pretrained, pretrained_names
 from pianolstm.encodings import ArticleEncoding
@@ -98,8 +98,8 @@ def test_compose_keeps_the_rules_of_four_parts_with_the_ensemble(tmp_path):
 def test_notices_are_a_short_line_and_details_are_given_on_demand(tmp_path, capsys):
     network = load_pretrained("events")
     broken = network.encoding.decode(["<bos>", "bar:1", "at:0", "pitch:60", "pitch:62", "for:1"])
-    assert composing.corrections(broken) == ["1 small error was corrected in it: 1 pitch"]
-    assert composing.corrections(network.encoding.decode(["<bos>", "bar:1", "<eos>"])) == []
+    assert output.corrections(broken) == ["1 small error was corrected in it: 1 pitch"]
+    assert output.corrections(network.encoding.decode(["<bos>", "bar:1", "<eos>"])) == []
     command = ["compose", "--length", "30", "--checkpoint", "article", "--out", str(tmp_path)]
     command += ["--prompt", "C2.D-2.D2.E-2"]
     assert main(command) == 0
@@ -189,7 +189,8 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         (["compose", "--prompt", "H9", "--length", "3"], "'H9' is no note name; expected one"),
         (["compose", "--prompt", "song.musicxml"], "only MIDI files are read. Export it as MIDI"),
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
-        (["compose", "--pieces", "0"], "give at least 1 of each"),
+        (["compose", "--length", "0"], "--length 0: give at least 1"),
+        (["compose", "--pieces", "0"], "--pieces 0: give at least 1"),
         (["compose", "--name", "sub/x"], "give the folder with --out"),
         (["compose", "--seed", "-1"], "--seed -1: give 0 or more"),
         (["compose", "--checkpoint", "nosuch"], "article, article_2019, ensemble, events, form"),
@@ -252,6 +253,8 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
     ("options", "message"),
     [
         (["--network", "article", "--set", "shared=false"], "shared means nothing to the network"),
+        (["--set", "optimizer=rmsprop", "--set", "weight_decay=1"], "weight_decay means nothing"),
+        (["--final-rate", "0.1", "--set", "constant_rate=true"], "final_rate means nothing"),
         (["--set", "cliff=0"], "no setting 'cliff'. Choose from batch, batch_norm, clip"),
         (["--encoding", "events", "--set", "voicing=true"], "no setting 'voicing'"),
         (["--epochs", "0"], "--epochs 0: give at least 1"),

@@ -252,3 +252,8 @@ def test_training_can_go_on_from_another_network(tmp_path, ids_pieces):
     wider = replace(NOTE, hidden=(9,))
     with pytest.raises(ValueError, match="another encoding, vocabulary or size"):
         run(ids_pieces, tmp_path / "third", wider, begun)
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(ValueError, match=r"optimizer 'sgd': use one of adamw, rmsprop"):
+        make_optimizer(build_network(NOTE), TrainConfig(optimizer="sgd"))

@@ -8,11 +8,10 @@
     comparison   statistics of sets of pieces with confidence intervals
     copying      runs that a piece shares with the training music; loops
     form         what comes back in a piece; how alike its bars are
-    harmony      voices below a melody beside those that a composer wrote for it
     judge        a network that tells human from generated pieces
 
-The names below can be imported from here; those of `benchmark`, `harmony` and `judge` come from
-their modules. A module is loaded when one of its names is first used (PEP 562), so that statistics
+The names below can be imported from here; those of `benchmark` and `judge` come from their
+modules. A module is loaded when one of its names is first used (PEP 562), so that statistics
 of pieces do not need PyTorch.
 """
 

@@ -142,6 +142,21 @@ def accuracy(judge: Judge, human: Sequence[Piece], generated: Sequence[Piece]) -
     return bootstrap(rows, _balanced)
 
 
+def verdict(
+    human: Sequence[Sequence[Piece]], generated: Sequence[Sequence[Piece]], seed: int
+) -> tuple[Interval, dict[str, list[int]]]:
+    """How often a judge is right that is trained on the first part of each kind, on the second.
+
+    Beside it the numbers of pieces, human and generated, on which it was trained and asked.
+    Raises ValueError as `train_judge` and `accuracy` do.
+    """
+    found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
+    return found, {
+        name: [len(long_enough(kind[part])) for kind in (human, generated)]
+        for part, name in enumerate(("trained_on", "judged"))
+    }
+
+
 def _share_called_human(judge: Judge, piece: Piece) -> float:
     notes = torch.from_numpy(features(piece))
     excerpts = notes[: len(notes) // NOTES * NOTES].reshape(-1, NOTES, FEATURES)

@@ -1,0 +1,82 @@
+"""Pieces as files: at a wished tempo and on a wished instrument, under names that are free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+
+from pianolstm.display import audio, roll, score, write_musicxml
+from pianolstm.midi import program_named, write_midi
+from pianolstm.piece import Piece, listed
+
+SLOWEST, FASTEST = 4, 960  # quarters a minute that can be asked for
+FORMATS = ("musicxml", "svg", "png")  # in which a score can be had
+OUTPUTS = (".mid", ".mp3", ".png", ".musicxml", ".svg", "-score.png")  # endings of all files
+
+
+def check_wishes(formats: Sequence[str], tempo: float | None, instrument: str | None) -> None:
+    """Raise ValueError for what cannot be had."""
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise ValueError(f"--format {' '.join(unknown)}: choose from {', '.join(FORMATS)}")
+    if tempo is not None and not SLOWEST <= tempo <= FASTEST:
+        raise ValueError(f"--tempo {tempo:g}: give {SLOWEST} to {FASTEST} quarters a minute")
+    if instrument is not None:
+        program_named(instrument)
+
+
+def played(piece: Piece, tempo: float | None = None, instrument: str | None = None) -> Piece:
+    """The piece at another tempo (quarters a minute), or on another General MIDI instrument."""
+    notes = piece.notes.copy()
+    if instrument is not None:
+        notes["program"] = program_named(instrument)
+    return replace(piece, notes=notes, tempi=((0, tempo),) if tempo else piece.tempi)
+
+
+def free_names(out: Path, name: str, pieces: int) -> list[str]:
+    """A name for each piece of which there is no file yet: "name", "name-2", "name-3" and so on."""
+    if pieces < 1:
+        raise ValueError(f"--pieces {pieces}: give at least 1")
+    for ending in OUTPUTS:
+        name = name.removesuffix(ending)
+    if Path(name).name != name or not name:
+        raise ValueError(f"--name {name!r} must be a file's name; give the folder with --out")
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    free = (n for n in names if not any((out / f"{n}{ending}").exists() for ending in OUTPUTS))
+    return list(islice(free, pieces))
+
+
+def corrections(piece: Piece) -> list[str]:
+    """A notice of what was repaired in a generated piece, if anything was."""
+    repaired = {what: number for what, number in piece.repaired.items() if what != "no end"}
+    number = sum(repaired.values())
+    errors = "small error was" if number == 1 else "small errors were"
+    return [f"{number} {errors} corrected in it: {listed(repaired)}"] if number else []
+
+
+def write_files(
+    piece: Piece, out: Path, formats: Sequence[str] = (), notation: bool = False
+) -> str:
+    """Write MIDI, sound and picture of a piece; says what was written.
+
+    The picture is a piano roll, with `notation` a score. `formats`: the score as such files, too.
+    """
+    sound, endings = audio(piece), [".mid", ".mp3", ".png"]
+    write_midi(piece, out / f"{piece.name}.mid")
+    sound.save(out / f"{piece.name}.mp3")
+    engraved = score(piece) if notation or {"svg", "png"} & {*formats} else None
+    (engraved if notation else roll(piece)).save(out / f"{piece.name}.png")
+    if "musicxml" in formats:
+        endings.append(write_musicxml(piece, out / f"{piece.name}.musicxml").suffix)
+    if "svg" in formats:
+        (out / f"{piece.name}.svg").write_text(engraved.svg, encoding="utf-8")
+        endings.append(".svg")
+    if "png" in formats:
+        engraved.save(out / f"{piece.name}-score.png")
+        endings.append("-score.png")
+    heard = f" (the MP3 holds its first {sound.seconds:.0f} s)" if sound.is_cut else ""
+    return (
+        f"{out / piece.name}{', '.join(endings)}: {len(piece)} notes, "
+        f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s{heard}"
+    )
