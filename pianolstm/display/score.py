@@ -104,7 +104,7 @@ def misplaced_notes(piece: Piece, toolkit: verovio.toolkit) -> int:
     wrong = 0
     for pitch in np.unique(piece.notes["pitch"]).tolist():
         onsets = piece.onsets[piece.notes["pitch"] == pitch] * midi.ticks_per_quarter
-        distances = np.abs(np.array(engraved[pitch]) - onsets[:, None])
+        distances = np.abs(np.array(engraved[pitch]) - onsets[:, None]).round(6)
         wrong += int((distances.min(axis=1, initial=np.inf) > 1).sum())
     return wrong
 
