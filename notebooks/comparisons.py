@@ -171,10 +171,10 @@ def compare_helpers(runs: Path) -> Iterator[dict]:
             line |= paid_by(network, songs_for(network), ["valid"])
             yield line | written(compose(network, range(PIECES)))
     data, ids = songs_for(network), network.vocabulary.ids
-    new = fitted_bigram(data).generate(
-        ids["<bos>"], PART_LENGTH * 4, range(PIECES), ids["<eos>"], network.counts
-    )
-    yield {"network": "bigram"} | written(pieces_of(network, [[ids["<bos>"]]] * PIECES, new))
+    bigram, prompts = fitted_bigram(data), [[ids["<bos>"]]] * PIECES
+    new = generate(bigram, prompts, PART_LENGTH * 4, range(PIECES), stop=ids["<eos>"],
+                   counts=network.counts)  # fmt: skip
+    yield {"network": "bigram"} | written(pieces_of(network, prompts, new))
     yield {"network": "held-out songs"} | written([*data.split.valid, *data.split.test])
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pianolstm import composing, output
+from pianolstm import composing, harmonising, output
 from pianolstm import evaluation as ev
 from pianolstm.checkpoint import (
     Checkpoint,
@@ -34,10 +34,11 @@ from pianolstm.dataset import Dataset, load_songs
 from pianolstm.distributed import process_group, rank
 from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, PianoRollEncoding
 from pianolstm.evaluation import benchmark as bm
-from pianolstm.evaluation.judge import verdict
+from pianolstm.evaluation.judge import accuracy, long_enough, train_judge
 from pianolstm.piece import Piece, spoken_key
 from pianolstm.store import ReadConfig, build_store
 from pianolstm.training import train as train_network
+from pianolstm.vocabulary import UNK_ID
 
 OUR_SONGS = Path("midi_songs")
 
@@ -157,32 +158,29 @@ def evaluate(
     songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
 ) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
-    loaded = {name: load_pretrained(name) for name in checkpoints}
+    loaded = {Path(name).stem: load_pretrained(name) for name in checkpoints}
     first = next(iter(loaded.values()))
     data = load_songs(songs, first.encoding, first.vocabulary)
     print(data.report, file=sys.stderr)
     V, held_out = len(data.vocabulary), data.test
-    print(f"{sum(len(p) - 1 for p in held_out):,} tokens of {len(held_out)} test pieces, "
-          f"{V} classes, {ev.unknown_share(held_out):.2%} unknown")  # fmt: skip
-    paid = BOS in data.vocabulary and data.split is not None
-
-    def line(name: str, losses: list[np.ndarray]) -> None:
-        note = ""
-        if paid:
-            likelihood = ev.note_likelihood(losses, data.split.test, data.encoding, data.vocabulary)
-            note = f"{likelihood.mean:12.3f} nats a note"
-        print(f"{name:<28}{np.concatenate(losses).mean():8.3f}{note}")
-
-    print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
+    counted = np.concatenate([ids[1:] for ids in held_out])
+    print(f"{len(counted):,} tokens of {len(held_out)} test pieces, {V} classes, "
+          f"{np.mean(counted == UNK_ID):.2%} unknown")  # fmt: skip
+    print(f"{'uniform':<28}{np.log(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
-    line("bigram", ev.fitted_bigram(data).losses(held_out))
-    before = np.concatenate(data.train_own_key)
+    rows, before = {"bigram": ev.fitted_bigram(data).losses(held_out)}, data.train_own_key
     for name, network in loaded.items():
         if network.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
-        losses = ev.nll(network.model, held_out, network.train_config.steps, before).per_piece
-        line(Path(name).stem, losses)
+        past, steps = np.concatenate(before), network.train_config.steps
+        rows[name] = ev.nll(network.model, held_out, steps, past).per_piece
+    for name, losses in rows.items():
+        note = ""
+        if BOS in data.vocabulary and data.split:
+            paid = ev.note_likelihood(losses, data.split.test, data.encoding, data.vocabulary)
+            note = f"{paid.mean:12.3f} nats a note"
+        print(f"{name:<28}{np.concatenate(losses).mean():8.3f}{note}")
 
 
 def judge(
@@ -205,14 +203,12 @@ def judge(
         code = network.encoding
         human = [[code.decode(code.encode(piece)) for piece in part] for part in (
             data.split.train, [*data.split.valid, *data.split.test])]  # fmt: skip
-        found, counts = verdict(human, generated, seed)
-        entry = {"composer": Path(name).stem, "accuracy": found.value,
-                 "interval": [float(found.low), float(found.high)], **counts,
-                 "command": command}  # fmt: skip
-        print(
-            f"{entry['composer']:12} told from human in {found} of cases; judged on "
-            f"{' human and '.join(map(str, entry['judged']))} generated pieces"
-        )
+        found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
+        judged = [len(long_enough(kind[1])) for kind in (human, generated)]
+        entry = {"composer": Path(name).stem, "accuracy": found.value, "judged": judged,
+                 "interval": [found.low, found.high], "command": command}  # fmt: skip
+        print(f"{entry['composer']:12} told from human in {found} of cases; judged on "
+              f"{' human and '.join(map(str, judged))} generated pieces")  # fmt: skip
         _append(log, entry)
 
 
@@ -243,7 +239,7 @@ def compose(
     # Four parts keep the rules of four-part writing. Other music may double its parts.
     rules = composing.part_rules(network, pieces) if checkpoint == "ensemble" else ()
     written = composing.compose(
-        network, seeds, [begun] * pieces, length, temperature, top_p, None, rules, bars
+        network, seeds, [begun] * pieces, length, temperature, top_p, rules, bars
     )
     written = composing.like_its_prompt(written, prompt, network.encoding)
     out.mkdir(parents=True, exist_ok=True)
@@ -277,8 +273,8 @@ def harmonise(
     *,
     track: int | None = None,  # of the MIDI file, counted from 1; otherwise its top line
     checkpoint: str = "rolls",  # the network: a file, or the name of a shipped one
-    particles: int = composing.PARTICLES,  # harmonisations kept alive; more are better and slower
-    temperature: float = composing.TEMPERATURE,  # below 1 it is more cautious, above more daring
+    particles: int = harmonising.PARTICLES,  # harmonisations kept alive; more are better and slower
+    temperature: float = harmonising.TEMPERATURE,  # below 1 it is more cautious, above more daring
     seed: int | None = None,  # repeats a piece; drawn and printed unless given
     pieces: int = 1,  # how many; seeds count up
     out: Path = Path(),  # folder for the files
@@ -287,10 +283,10 @@ def harmonise(
 ) -> list[Piece]:
     """set voices below a melody: as MIDI, sound, score and MusicXML"""
     names = output.free_names(out, name, pieces)
-    tune, notices = composing.read_melody(melody, track)
+    tune, notices = harmonising.read_melody(melody, track)
     _say("melody", notices, verbose)
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
-    written = composing.harmonise(tune, network, particles, seeds[0], pieces, temperature, None)
+    written = harmonising.harmonise(tune, network, particles, seeds[0], pieces, temperature)
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
     out.mkdir(parents=True, exist_ok=True)
     for piece, number in zip(written, seeds):

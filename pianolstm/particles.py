@@ -62,14 +62,13 @@ def run_particles(
     particles: int = 64,
     seed: int = 0,
     temperature: float = 1.0,
-    progress: bool | None = False,
 ) -> Particles:
     """Fill in the frames after the id `start`; `end` is the last id of every frame.
 
     Particles approximate p(drawn | known) at temperature 1. Below 1 they approximate the same
     distribution raised to the power 1 / temperature, in which likely *sequences* are likelier still
-    (not only likely tokens: the weights see to that). `progress` shows a bar; None: only on a
-    terminal. Raises ValueError for less than one particle, or an impossible temperature.
+    (not only likely tokens: the weights see to that). Raises ValueError for less than one particle,
+    or an impossible temperature.
     """
     check_sampling(temperature)
     if particles < 1:
@@ -78,8 +77,7 @@ def run_particles(
     drawn, parents = [], []
     with torch.inference_mode(), threads_for(1):  # a step is too short to share
         logits, state = _read(model.eval(), start, model.zero_state(particles))
-        hidden = None if progress is None else not progress
-        for frame in tqdm(frames, desc="harmonise", unit="frame", disable=hidden):
+        for frame in tqdm(frames, desc="harmonise", unit="frame", disable=None):
             for token in frame.known:
                 weights += torch.log_softmax(logits.double(), 1)[:, token].numpy() / temperature
                 logits, state = _read(model, token, state)

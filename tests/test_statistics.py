@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pianolstm.evaluation.comparison import bootstrap, pooled, shuffled_parts
 from pianolstm.evaluation.statistics import (
     agreement,
     bars,
+    bootstrap,
     crossings,
     durations,
     ends_on_tonic_triad,
@@ -16,6 +16,8 @@ from pianolstm.evaluation.statistics import (
     off_beat_share,
     parallels,
     part_lines,
+    pooled,
+    shuffled_parts,
     silences,
     written_key,
 )
