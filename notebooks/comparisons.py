@@ -17,13 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pianolstm.__main__ import run
 from pianolstm.checkpoint import Checkpoint, load_checkpoint, load_pretrained
 from pianolstm.composing import compose, pieces_of
 from pianolstm.dataset import Dataset, load_songs
@@ -78,8 +77,7 @@ def trained(name: str, options: str, runs: Path) -> Checkpoint:
     path = runs / f"{name.replace(' ', '_')}.safetensors"
     if not path.exists():
         files = ["--out", str(path.with_suffix("")), "--export", str(path)]
-        command = [sys.executable, "-m", "pianolstm", "train", *shlex.split(options), *files]
-        subprocess.run(command, check=True)
+        run(["train", *shlex.split(options), *files])
     return load_checkpoint(path)
 
 

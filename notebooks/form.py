@@ -98,16 +98,18 @@ def main() -> None:
     data = load_songs(SONGS, first.encoding, first.vocabulary)
     command = shlex.join(["python", "notebooks/form.py", *sys.argv[1:]])
     for name in args.sets:
+        lines = []
         for seed in args.judge:
             with TemporaryDirectory() as folder:
                 path = save_checkpoint(Path(folder) / f"{name}.safetensors", network_named(name))
-                commands.judge([str(path)], songs=SONGS, seed=seed, log=args.out, command=command)
+                lines += commands.judge([str(path)], songs=SONGS, seed=seed)
         if not args.judge:
             found = measures(pieces_named(name, data, args.pieces), data.split.train)
-            with open(args.out, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"set": name, "command": command, **found}) + "\n")
             means = {key: round(float(np.nanmean(values)), 3) for key, values in found.items()}
             print(name, means, flush=True)
+            lines.append({"set": name, **found})
+        with open(args.out, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line | {"command": command}) + "\n" for line in lines)
 
 
 if __name__ == "__main__":

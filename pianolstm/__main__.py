@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from importlib import import_module
@@ -49,23 +49,23 @@ def options(function: Callable) -> dict[str, dict]:
     from pianolstm.checkpoint import train_config
     from pianolstm.networks import network_config
 
-    parameters, found = inspect.signature(function).parameters, {}
-    for name, kind, text in COMMENT.findall(inspect.getsource(function)):
-        parameter = parameters[name]
-        words = option(name, kind, text, parameter.default)
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            found[name] = words | {"metavar": name}
-        else:
-            found[flag(name)] = words | {"required": parameter.default is parameter.empty}
+    parameters = inspect.signature(function).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    described, found = COMMENT.findall(inspect.getsource(function)), {}
     configs = (network_config("note", 0), train_config("note")) if "settings" in parameters else ()
     for config in configs:
-        for name, kind, text in COMMENT.findall(inspect.getsource(type(config))):
-            if name in SETTINGS:
-                found[flag(name)] = option(name, kind, text, getattr(config, name))
+        described += COMMENT.findall(inspect.getsource(type(config)))
+        defaults |= {name: getattr(config, name) for name in SETTINGS if hasattr(config, name)}
+    for name, kind, text in described:
+        if name in parameters and parameters[name].kind.name == "POSITIONAL_OR_KEYWORD":
+            found[name] = option(name, kind, text, defaults[name]) | {"metavar": name}
+        elif name in defaults:
+            needed = {"required": True} if defaults[name] is inspect.Parameter.empty else {}
+            found[flag(name)] = option(name, kind, text, defaults[name]) | needed
     if "encoding" in parameters:
         text = "of events: home,countdown,approach or some of them (none)"
         found["--helpers"] = {"metavar": "TEXT", "help": text}
-    if configs or "encoding" in parameters:
+    if "encoding" in parameters or configs:
         text = "other fields of the encoding" + ", NetworkConfig, TrainConfig" * bool(configs)
         found["--set"] = {"action": "append", "metavar": "FIELD=VALUE", "help": text}
     return found
@@ -88,10 +88,8 @@ def option(name: str, kind: str, text: str, default: object) -> dict:
     if default not in (None, (), inspect.Parameter.empty):
         text += f" ({' '.join(map(str, default)) if isinstance(default, tuple) else default})"
     of_type, metavar = next(found for part, found in KINDS.items() if part in kind)
-    words = {"type": of_type, "metavar": metavar, "help": text}
-    if kind.startswith(("Sequence", "tuple")):
-        words["nargs"] = "*" if kind.startswith("Sequence") else "+"
-    return words
+    several = {"nargs": "*"} if kind.startswith(("Sequence", "tuple")) else {}
+    return {"type": of_type, "metavar": metavar, "help": text} | several
 
 
 def parser(command: str) -> argparse.ArgumentParser:
@@ -144,23 +142,29 @@ def _value(text: str) -> object:
         return text
 
 
-def main(argv: list[str] | None = None) -> int:
+def run(argv: Sequence[str]) -> object:
+    """What the function of a command returns. Raises what it raises."""
+    args = vars(parser(argv[0] if argv else "").parse_args(argv))
+    function = args.pop("function")
+    del args["command"]
+    if "command" in inspect.signature(function).parameters:
+        args["command"] = shlex.join(["python", "-m", "pianolstm", *argv])
+    return function(**arguments(function, args))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Faults in what the user gave are one line on stderr, and exit status 2."""
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a character gets its number
         stream.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
-    args = vars(parser(argv[0] if argv else "").parse_args(argv))
-    command, function = args.pop("command"), args.pop("function")
-    if "command" in inspect.signature(function).parameters:
-        args["command"] = shlex.join(["python", "-m", "pianolstm", *argv])
     try:
-        function(**arguments(function, args))
+        run(argv)
     except (ValueError, KeyError, OSError) as error:
-        print(f"pianolstm {command}: {error}", file=sys.stderr)
+        print(f"pianolstm {argv[0]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = "run it again; a training goes on from its last epoch"
-        print("\nstopped;", "nothing was written" if command == "read" else again, file=sys.stderr)
+        print("\nstopped;", "nothing was written" if argv[0] == "read" else again, file=sys.stderr)
         return 130
     return 0
 

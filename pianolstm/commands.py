@@ -10,7 +10,6 @@ comment behind a parameter is its help (see `__main__`). `settings` are fields o
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
 import time
@@ -119,10 +118,8 @@ def benchmark(
     *,
     checkpoint: str | None = None,  # measure this one, a file or jsb, and train nothing
     no_baselines: bool = False,  # train and measure only
-    name: str | None = None,  # of the result in the log
     network: str = "note",  # which network
     out: Path = Path("runs/latest"),  # folder of the run
-    log: Path | None = None,  # append a line with the command and its result
     command: str = "",
     **settings: object,
 ) -> dict:
@@ -135,21 +132,13 @@ def benchmark(
         raise ValueError(f"{checkpoint} writes no piano rolls. Use one that benchmark trained")
     data = bm.roll_data(rolls, encoding)
     print(data.report, end="\n" * bool(data.report), file=sys.stderr)
-    entry = {"name": name or rolls.stem, "data": rolls.stem, "command": command}
     trained = trained or _fit(data, network, out, command, settings)
-    entry |= bm.measure(trained, data)
+    entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
     entry |= {"baselines": rows} if rows else {}
     label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
     print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
-    _append(log, entry)
     return entry
-
-
-def _append(log: Path | None, entry: dict) -> None:
-    if log is not None:
-        with open(log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
 
 
 def evaluate(
@@ -188,10 +177,9 @@ def judge(
     *,
     songs: Path = OUR_SONGS,  # a folder of MIDI files
     seed: int = 5000,  # of the first piece, and of the judge
-    log: Path | None = None,  # append a line for each result
-    command: str = "",
-) -> None:
+) -> list[dict]:
     """train a network to tell human from generated pieces, and print how well it can"""
+    entries = []
     for name in composers:
         network = load_pretrained("events" if name == "bigram" else name)
         data = load_songs(songs, network.encoding, network.vocabulary)
@@ -205,11 +193,11 @@ def judge(
             data.split.train, [*data.split.valid, *data.split.test])]  # fmt: skip
         found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
         judged = [len(long_enough(kind[1])) for kind in (human, generated)]
-        entry = {"composer": Path(name).stem, "accuracy": found.value, "judged": judged,
-                 "interval": [found.low, found.high], "command": command}  # fmt: skip
-        print(f"{entry['composer']:12} told from human in {found} of cases; judged on "
-              f"{' human and '.join(map(str, judged))} generated pieces")  # fmt: skip
-        _append(log, entry)
+        entries.append({"composer": Path(name).stem, "accuracy": found.value,
+                        "interval": [found.low, found.high], "judged": judged})  # fmt: skip
+        print(f"{Path(name).stem:12} told from human in {found} of cases; judged on "
+              f"{judged[0]} human and {judged[1]} generated pieces")  # fmt: skip
+    return entries
 
 
 def compose(
