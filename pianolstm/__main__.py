@@ -57,11 +57,14 @@ def options(function: Callable) -> dict[str, dict]:
         described += COMMENT.findall(inspect.getsource(type(config)))
         defaults |= {name: getattr(config, name) for name in SETTINGS if hasattr(config, name)}
     for name, kind, text in described:
+        if name not in defaults:
+            continue
+        words = option(name, kind, text, defaults[name])
         if name in parameters and parameters[name].kind.name == "POSITIONAL_OR_KEYWORD":
-            found[name] = option(name, kind, text, defaults[name]) | {"metavar": name}
-        elif name in defaults:
-            needed = {"required": True} if defaults[name] is inspect.Parameter.empty else {}
-            found[flag(name)] = option(name, kind, text, defaults[name]) | needed
+            found[name] = words | {"metavar": name}
+        else:
+            words["required"] = defaults[name] is inspect.Parameter.empty
+            found[f"--{name.replace('_', '-')}"] = words
     if "encoding" in parameters:
         text = "of events: home,countdown,approach or some of them (none)"
         found["--helpers"] = {"metavar": "TEXT", "help": text}
@@ -69,11 +72,6 @@ def options(function: Callable) -> dict[str, dict]:
         text = "other fields of the encoding" + ", NetworkConfig, TrainConfig" * bool(configs)
         found["--set"] = {"action": "append", "metavar": "FIELD=VALUE", "help": text}
     return found
-
-
-def flag(name: str) -> str:
-    """A name as an option: "top_p" → "--top-p"."""
-    return f"--{name.replace('_', '-')}"
 
 
 def option(name: str, kind: str, text: str, default: object) -> dict:

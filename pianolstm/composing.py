@@ -157,11 +157,10 @@ def read_prompt(
     """
     known, encoding = checkpoint.vocabulary, checkpoint.encoding
     counts = getattr(encoding, "countdown", False)
-    if bars is not None and not (counts and 1 <= bars < BARS):
-        why = (
-            f"give 1 to {BARS - 1}" if counts else "this network does not count bars; leave it out"
-        )
-        raise ValueError(f"--bars {bars}: {why}")
+    if bars is not None and not counts:
+        raise ValueError(f"--bars {bars}: this network does not count bars; leave it out")
+    if bars is not None and not 1 <= bars < BARS:
+        raise ValueError(f"--bars {bars}: give 1 to {BARS - 1}")
     if text is None:  # where there is no <bos>, a G major chord, or the first that is known
         firsts = (BOS, "G2.D4.G4.B4", "7.11.2", known.tokens[1])
         begun = [next(token for token in firsts if token in known)]

@@ -83,7 +83,7 @@ def run_particles(
                 logits, state = _read(model, token, state)
             parent = np.arange(particles)
             if effective_number(weights) < particles / 2:
-                evidence += _log_mean(weights)
+                evidence += np.logaddexp.reduce(weights) - np.log(particles)
                 parent = resample(weights, generator)
                 weights = np.zeros(particles)
                 logits, state = _pick(logits, state, torch.from_numpy(parent))
@@ -93,10 +93,9 @@ def run_particles(
             )
             drawn.append(ids)
             weights += inside
-    shares = np.exp(weights - weights.max())
-    shares /= shares.sum()
-    chosen = sample_next(shares, generator)
-    return Particles(drawn, parents, shares, chosen, evidence + _log_mean(weights))
+    total = np.logaddexp.reduce(weights)
+    shares, evidence = np.exp(weights - total), evidence + total - np.log(particles)
+    return Particles(drawn, parents, shares, sample_next(shares, generator), float(evidence))
 
 
 def effective_number(log_weights: np.ndarray) -> float:
@@ -113,11 +112,6 @@ def resample(log_weights: np.ndarray, generator: np.random.Generator) -> np.ndar
     cumulative = np.cumsum(np.exp(log_weights - log_weights.max()))
     steps = (generator.random() + np.arange(len(log_weights))) / len(log_weights)
     return np.searchsorted(cumulative, steps * cumulative[-1], side="right")
-
-
-def _log_mean(log_weights: np.ndarray) -> float:
-    most = log_weights.max()
-    return float(most + np.log(np.exp(log_weights - most).mean()))
 
 
 def _read(model: nn.Module, token: int, state: State) -> tuple[torch.Tensor, State]:

@@ -54,7 +54,7 @@ def test_rolls_come_back_from_a_file_and_through_the_vocabulary(mat_file):
 
 
 def test_files_that_are_no_benchmark_are_named(tmp_path, mat_file):
-    with pytest.raises(ValueError, match=r"gone\.mat: no such file.*README"):
+    with pytest.raises(ValueError, match=r"gone\.mat: no MATLAB file.*README"):
         load_rolls(tmp_path / "gone.mat")
     (tmp_path / "text.mat").write_text("not a matrix" * 100)
     with pytest.raises(ValueError, match=r"text\.mat: no MATLAB file"):

@@ -123,7 +123,9 @@ def test_likelihood_of_a_note_by_hand():
 
 def test_likelihood_of_a_note_refuses_what_would_not_be_paid_for():
     piece = Piece.from_quarters([(0, 1, 60)])
-    with pytest.raises(ValueError, match="has no <bos>: the first token would be free"):
+    with pytest.raises(ValueError, match="1 losses for 1 tokens that begin with C4; give"):
         note_likelihood([np.zeros(1)], [piece], ArticleEncoding(), Vocabulary([]))
-    with pytest.raises(ValueError, match="1 losses for 3 tokens; give one for each"):
+    with pytest.raises(
+        ValueError, match="1 losses for 3 tokens that begin with <bos>; give one for each"
+    ):
         note_likelihood([np.zeros(1)], [piece], RhythmEncoding(), Vocabulary([]))

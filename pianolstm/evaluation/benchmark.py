@@ -52,7 +52,8 @@ PUBLISHED = (
 
 
 def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Training, validation and test pieces of a `.mat` file, each a bool roll (frames, 88).
+    """Training, validation and test pieces of a `.mat` file, each a roll (frames, 88)
+    of zeros and ones.
 
     Raises ValueError for a file that cannot be read or holds something else.
     """
@@ -60,11 +61,9 @@ def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], li
 
     path = Path(path)
     advice = "Use a file such as JSB_Chorales.mat, see the README"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file. {advice}")
     try:
         content = loadmat(path)
-    except Exception as error:  # a damaged file raises one of many kinds
+    except Exception as error:  # a missing or damaged file raises one of many kinds
         raise ValueError(f"{path.name}: no MATLAB file ({error}). {advice}") from error
     missing = [part for part in PARTS if part not in content]
     if missing:

@@ -191,13 +191,9 @@ def note_likelihood(
     nats = np.zeros(len(pieces))
     for index, (piece, loss) in enumerate(zip(pieces, losses, strict=True)):
         tokens = encoding.encode(piece)
-        if tokens[0] != BOS:
-            raise ValueError(f"{encoding} has no {BOS}: the first token would be free of charge")
-        if len(loss) != len(tokens) - 1:
-            raise ValueError(
-                f"piece {piece.name!r}: {len(loss)} losses for {len(tokens)} tokens; give one for "
-                f"each token after {BOS}"
-            )
+        if tokens[0] != BOS or len(loss) != len(tokens) - 1:
+            found = f"{len(loss)} losses for {len(tokens)} tokens that begin with {tokens[0]}"
+            raise ValueError(f"piece {piece.name!r}: {found}; give one for each after a {BOS}")
         nats[index] = loss.sum()
         for token in tokens:
             if token not in vocabulary:

@@ -247,10 +247,8 @@ def shuffled_parts(pieces: Sequence[Piece], seed: int = 0) -> list[Piece]:
     """
     parts = len(pieces[0].track_names)
     if len(pieces) < parts or len({piece.ticks_per_quarter for piece in pieces}) > 1:
-        raise ValueError(
-            f"{len(pieces)} pieces for {parts} parts: give as many pieces at least, all with the "
-            "same ticks_per_quarter (`quantise` sees to that)"
-        )
+        found = f"{len(pieces)} pieces for {parts} parts"
+        raise ValueError(f"{found}: give as many pieces at least, all with the same ticks")
     same_tonic = [piece.transpose((6 - key_of(piece)[0]) % 12 - 6) for piece in pieces]
     order = np.random.default_rng(seed).permutation(len(pieces))
     result = []
