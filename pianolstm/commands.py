@@ -230,9 +230,9 @@ def compose(
         network, seeds, [begun] * pieces, length, temperature, top_p, rules, bars
     )
     written = composing.like_its_prompt(written, prompt, network.encoding)
-    out.mkdir(parents=True, exist_ok=True)
-    for i, number in enumerate(seeds):
-        written[i] = piece = output.played(replace(written[i], name=names[i]), tempo, instrument)
+    named = [replace(piece, name=name) for name, piece in zip(names, written)]
+    written = [output.played(piece, tempo, instrument) for piece in named]
+    for piece, number in zip(written, seeds):
         ended = EOS in network.vocabulary and "no end" not in piece.repaired
         how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         if not len(piece):
@@ -276,7 +276,6 @@ def harmonise(
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
     written = harmonising.harmonise(tune, network, particles, seeds[0], pieces, temperature)
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
-    out.mkdir(parents=True, exist_ok=True)
     for piece, number in zip(written, seeds):
         files = output.write_files(piece, out, ("musicxml",), notation=True)
         print(f"{files}, in {spoken_key(piece.key)}; network '{checkpoint}', --seed {number} "
