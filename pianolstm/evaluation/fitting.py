@@ -52,7 +52,8 @@ def fit_memory(
             rows.append(row)
             if memory.ngrams is not None:
                 counted.append(memory.ngrams(past.tokens).astype(np.float32))
-    remembered, rows, hits = np.stack(recalled), np.array(rows), (np.arange(len(rows)), targets)
+    remembered, rows = np.stack(recalled), np.array(rows)
+    hits = np.arange(len(rows)), targets
     shares = fit_shares(remembered[hits].astype(float), network[hits].astype(float), rows)
     share = shares[rows, None].astype(np.float32)
     voices = [share * remembered + (1 - share) * network]
@@ -71,8 +72,8 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
     weights for n-grams beside it, if `TrainConfig.memory` says "ngrams".
     """
     writes, pieces = EOS in data.vocabulary, data.valid
-    predicted, plain = predictions(trained.model, pieces), Memory(same=trained.same)
-    plain = replace(plain, overlap=0.0 if writes else OVERLAP)
+    predicted = predictions(trained.model, pieces)
+    plain = Memory(same=trained.same, overlap=0.0 if writes else OVERLAP)
 
     def nats(memory: Memory) -> float:
         return sum(memory.losses(*pair).sum() for pair in zip(pieces, predicted))
