@@ -80,32 +80,28 @@ def train(
         raise ValueError("last says which epoch export writes. Give export, or leave it out")
     data = load_songs(songs, encoding, None, only, at_least)
     print(data.report, file=sys.stderr)
-    best = _fit(data, network, out, command, settings)
+    trained = _fit(data, network, out, command, settings, last)
     if export:
-        chosen = load_checkpoint(out / "last.safetensors") if last else best
-        if last and best.memory is not None:
-            chosen.memory = ev.best_memory(chosen, data)
-        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
-    return best
+        print("half precision:", save_checkpoint(export, trained, dtype=torch.float16))
+    return trained
 
 
 def _fit(
-    data: Dataset, network: str, out: Path, command: str, settings: dict[str, object]
+    data: Dataset, network: str, out: Path, command: str, settings: dict, last: bool = False
 ) -> Checkpoint:
-    """Train, and print the result. Returns the best epoch."""
+    """Train, and print the result. Returns the best epoch, or the last one."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
     with process_group():
         best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
         if rank():
             sys.exit(0)  # the first of several processes says the rest
+    trained = load_checkpoint(out / "last.safetensors") if last else best
     if config.memory:
-        best.memory = ev.best_memory(best, data)
+        trained.memory = ev.best_memory(trained, data)
     row = best.best_epoch
-    print(
-        f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
-        f"validation {row['valid_loss']:.3f} nats a token, {out}/best.safetensors"
-    )
-    return best
+    print(f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, validation "
+          f"{row['valid_loss']:.3f} nats a token, {out}/best.safetensors")  # fmt: skip
+    return trained
 
 
 def _print_epoch(row: dict) -> None:

@@ -22,7 +22,7 @@ _NAMES = {
     "copying": "bar_contents longest_copied_runs longest_copies repetition returning_bars "
     "self_similarity",
     "baselines": "Bigram KneserNey fitted_bigram",
-    "likelihood": "NoteLikelihood bigram_nll nll note_likelihood predictions unigram_nll",
+    "likelihood": "NoteLikelihood nll note_likelihood predictions unigram_nll",
     "fitting": "best_memory fit_memory",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -140,13 +140,6 @@ def unigram_nll(
     return float(-np.concatenate([log_p[piece[1:]] for piece in held_out]).mean())
 
 
-def bigram_nll(
-    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
-) -> float:
-    """Nats a token of a model that knows which token follows which (`Bigram`)."""
-    return float(np.concatenate(Bigram(train, vocabulary_size).losses(held_out)).mean())
-
-
 @dataclass(frozen=True)
 class NoteLikelihood:
     """Negative log-likelihood of whole pieces, and how many notes they have."""
