@@ -86,8 +86,8 @@ def option(name: str, kind: str, text: str, default: object) -> dict:
     if default not in (None, (), inspect.Parameter.empty):
         text += f" ({' '.join(map(str, default)) if isinstance(default, tuple) else default})"
     of_type, metavar = next(found for part, found in KINDS.items() if part in kind)
-    several = {"nargs": "*"} if kind.startswith(("Sequence", "tuple")) else {}
-    return {"type": of_type, "metavar": metavar, "help": text} | several
+    nargs = {"Sequence": "*", "tuple": "+"}.get(kind.partition("[")[0])
+    return {"type": of_type, "metavar": metavar, "nargs": nargs, "help": text}
 
 
 def parser(command: str) -> argparse.ArgumentParser:
