@@ -228,6 +228,7 @@ def compose(
     written = composing.like_its_prompt(written, prompt, network.encoding)
     named = [replace(piece, name=name) for name, piece in zip(names, written)]
     written = [output.played(piece, tempo, instrument) for piece in named]
+    out.mkdir(parents=True, exist_ok=True)
     for piece, number in zip(written, seeds):
         ended = EOS in network.vocabulary and "no end" not in piece.repaired
         how = "ended by itself" if ended else f"cut off after {length:,} tokens"
@@ -272,6 +273,7 @@ def harmonise(
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
     written = harmonising.harmonise(tune, network, particles, seeds[0], pieces, temperature)
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
+    out.mkdir(parents=True, exist_ok=True)
     for piece, number in zip(written, seeds):
         files = output.write_files(piece, out, ("musicxml",), notation=True)
         print(f"{files}, in {spoken_key(piece.key)}; network '{checkpoint}', --seed {number} "

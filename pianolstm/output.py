@@ -63,7 +63,6 @@ def write_files(
 
     The picture is a piano roll, with `notation` a score. `formats`: the score as such files, too.
     """
-    out.mkdir(parents=True, exist_ok=True)
     path, sound = out / piece.name, audio(piece)
     write_midi(piece, f"{path}.mid")
     sound.save(f"{path}.mp3")
