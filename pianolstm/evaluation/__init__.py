@@ -16,9 +16,9 @@ of pieces do not need PyTorch.
 from importlib import import_module
 
 _NAMES = {
-    "statistics": "Interval agreement bars bootstrap crossings durations ends_on_tonic_triad "
-    "ends_with_cadence key_of key_text off_beat_share parallels part_lines pooled ratio "
-    "shuffled_parts silences sounding written_key",
+    "statistics": "Interval agreement bars bootstrap crossings ends_on_tonic_triad "
+    "ends_with_cadence key_of off_beat_share parallels part_lines pooled ratio "
+    "silences sounding written_key",
     "copying": "bar_contents longest_copied_runs longest_copies repetition returning_bars "
     "self_similarity",
     "baselines": "Bigram KneserNey fitted_bigram",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.piece import PITCH_CLASS_NAMES, Piece, key_sharps
+from pianolstm.piece import Piece, key_sharps
 
 # Probe-tone profiles of Krumhansl and Kessler, from C: Krumhansl 1990, table 2.1
 PROFILES = {
@@ -80,11 +80,6 @@ def bars(piece: Piece) -> int:
     return len(piece.bar_starts())
 
 
-def durations(piece: Piece) -> np.ndarray:
-    """Length of every note, shape (notes,)."""
-    return piece.notes["duration"] / piece.ticks_per_quarter
-
-
 def silences(piece: Piece) -> np.ndarray:
     """Length of every gap between the first and the last note in which nothing sounds."""
     onset = piece.notes["onset"]
@@ -134,12 +129,6 @@ def written_key(piece: Piece) -> Key:
         return NO_KEY
     sharps, minor = key_sharps(piece.key)
     return (7 * sharps + 9 * minor) % 12, "minor" if minor else "major"
-
-
-def key_text(piece: Piece) -> str:
-    """`key_of` in words: "G major"."""
-    tonic, mode = key_of(piece)
-    return f"{PITCH_CLASS_NAMES[tonic]} {mode}" if tonic >= 0 else "no key"
 
 
 def sounding(piece: Piece, tick: int) -> np.ndarray:
@@ -236,31 +225,3 @@ def parallels(lines: np.ndarray) -> tuple[int, int]:
         parallel += (moved & kept & (np.sign(step_a) == np.sign(step_b))).sum()
         moves += moved.sum()
     return int(parallel), int(moves)
-
-
-def shuffled_parts(pieces: Sequence[Piece], seed: int = 0) -> list[Piece]:
-    """As many pieces, each with its parts taken from different pieces, which do not fit together.
-
-    All pieces are moved to one tonic first (`key_of`, by at most six semitones), so that what still
-    agrees does so because of the key. A result is as long as the shortest piece that gave a part.
-    Raises ValueError for fewer pieces than parts, or for unequal ticks_per_quarter.
-    """
-    parts = len(pieces[0].track_names)
-    if len(pieces) < parts or len({piece.ticks_per_quarter for piece in pieces}) > 1:
-        found = f"{len(pieces)} pieces for {parts} parts"
-        raise ValueError(f"{found}: give as many pieces at least, all with the same ticks")
-    same_tonic = [piece.transpose((6 - key_of(piece)[0]) % 12 - 6) for piece in pieces]
-    order = np.random.default_rng(seed).permutation(len(pieces))
-    result = []
-    for index in range(len(pieces)):
-        sources = [same_tonic[order[(index + part) % len(pieces)]] for part in range(parts)]
-        lines = [source.notes[source.notes["track"] == part] for part, source in enumerate(sources)]
-        notes = np.concatenate(lines)
-        end = min(source.end for source in sources)
-        notes = notes[notes["onset"] < end]
-        notes["duration"] = np.minimum(notes["duration"], end - notes["onset"])
-        result.append(
-            Piece(notes, pieces[0].ticks_per_quarter, track_names=pieces[0].track_names,
-                  name=f"shuffled {index + 1}")
-        )  # fmt: skip
-    return result
