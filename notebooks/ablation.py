@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pianolstm.__main__ import main as pianolstm
+from pianolstm.__main__ import run as pianolstm
 
 STORED = Path(__file__).resolve().parents[1] / "pianolstm" / "checkpoints" / "ablation.jsonl"
 
@@ -77,7 +77,7 @@ def runs() -> Iterator[Run]:
 
 
 def line(run: Run, entry: dict) -> dict:
-    """What is stored of a run, from the line that `benchmark --log` writes."""
+    """What is stored of a run, from what `commands.benchmark` returns."""
     return {"row": run.row, "seed": run.seed, "valid": round(entry["valid"], 6),
             "parameters": entry["parameters"], "minutes": entry["minutes"],
             "tokens_per_second": entry["tokens_per_second"], "command": run.command}  # fmt: skip
@@ -85,12 +85,9 @@ def line(run: Run, entry: dict) -> dict:
 
 def train(run: Run, rolls: Path, folder: Path) -> dict:
     """Run it, or what is left of it, and return its line."""
-    out = folder / f"{run.row} {run.seed}"
-    log = out.with_name(f"{out.name}.jsonl")
-    command = ["benchmark", str(rolls), "--no-baselines", "--out", str(out), "--log", str(log)]
-    if pianolstm([*command, *shlex.split(run.options), "--seed", str(run.seed)]):
-        raise SystemExit(f"{run.row}, seed {run.seed}, has failed; the reason stands above")
-    return line(run, json.loads(log.read_text(encoding="utf-8").splitlines()[-1]))
+    command = ["benchmark", str(rolls), "--no-baselines", "--seed", str(run.seed)]
+    out = ["--out", str(folder / f"{run.row} {run.seed}")]
+    return line(run, pianolstm([*command, *out, *shlex.split(run.options)]))
 
 
 def main() -> None:

@@ -17,13 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pianolstm.__main__ import run
 from pianolstm.checkpoint import Checkpoint, load_checkpoint, load_pretrained
 from pianolstm.composing import compose, pieces_of
 from pianolstm.dataset import Dataset, load_songs
@@ -78,8 +77,7 @@ def trained(name: str, options: str, runs: Path) -> Checkpoint:
     path = runs / f"{name.replace(' ', '_')}.safetensors"
     if not path.exists():
         files = ["--out", str(path.with_suffix("")), "--export", str(path)]
-        command = [sys.executable, "-m", "pianolstm", "train", *shlex.split(options), *files]
-        subprocess.run(command, check=True)
+        run(["train", *shlex.split(options), *files])
     return load_checkpoint(path)
 
 
@@ -171,10 +169,10 @@ def compare_helpers(runs: Path) -> Iterator[dict]:
             line |= paid_by(network, songs_for(network), ["valid"])
             yield line | written(compose(network, range(PIECES)))
     data, ids = songs_for(network), network.vocabulary.ids
-    new = fitted_bigram(data).generate(
-        ids["<bos>"], PART_LENGTH * 4, range(PIECES), ids["<eos>"], network.counts
-    )
-    yield {"network": "bigram"} | written(pieces_of(network, [[ids["<bos>"]]] * PIECES, new))
+    bigram, prompts = fitted_bigram(data), [[ids["<bos>"]]] * PIECES
+    new = generate(bigram, prompts, PART_LENGTH * 4, range(PIECES), stop=ids["<eos>"],
+                   counts=network.counts)  # fmt: skip
+    yield {"network": "bigram"} | written(pieces_of(network, prompts, new))
     yield {"network": "held-out songs"} | written([*data.split.valid, *data.split.test])
 
 

@@ -34,7 +34,8 @@ from pianolstm.checkpoint import Checkpoint, load_pretrained, save_checkpoint
 from pianolstm.composing import LONGEST, compose, pieces_of
 from pianolstm.dataset import Dataset, load_songs
 from pianolstm.encodings import BOS, EOS
-from pianolstm.evaluation.form import moments, returning_bars, self_similarity
+from pianolstm.evaluation.copying import notes_in_order
+from pianolstm.generation import generate
 from pianolstm.piece import Piece
 
 SONGS = Path(__file__).resolve().parents[1] / "midi_songs" / "repeats"
@@ -55,22 +56,32 @@ def pieces_named(name: str, data: Dataset, number: int) -> list[Piece]:
         return [data.encoding.decode(data.encoding.encode(piece)) for piece in data.split.test]
     if name == "bigram":
         begin, end = (network.vocabulary.ids[token] for token in (BOS, EOS))
-        new = ev.fitted_bigram(data).generate(begin, LONGEST, seeds, end)
-        return pieces_of(network, [[begin]] * number, new)
-    return compose(network, seeds, top_p=0.95, progress=None)
+        prompts = [[begin]] * number
+        new = generate(ev.fitted_bigram(data), prompts, LONGEST, seeds, stop=end)
+        return pieces_of(network, prompts, new)
+    return compose(network, seeds, top_p=0.95)
 
 
-def measures(pieces: Sequence[Piece], corpus: ev.Corpus) -> dict[str, list[float]]:
+def moments(piece: Piece) -> list[tuple]:
+    """What starts at each onset: ticks since the onset before, then pitches and lengths."""
+    notes = notes_in_order(piece)
+    onsets, first = np.unique(notes["onset"], return_index=True)
+    gaps = np.diff(onsets, prepend=onsets[:1]).tolist()
+    groups = np.split(notes[["pitch", "duration"]], first[1:])
+    return [(gap, *group.tolist()) for gap, group in zip(gaps, groups)]
+
+
+def measures(pieces: Sequence[Piece], songs: Sequence[Piece]) -> dict[str, list[float]]:
     """A number for every piece, see above."""
-    alike = [np.tril(self_similarity(piece), -1)[1:] for piece in pieces]
+    alike = [np.tril(ev.self_similarity(piece), -1)[1:] for piece in pieces]
     found = {
-        "returning": [returning_bars(piece) for piece in pieces],
+        "returning": [ev.returning_bars(piece) for piece in pieces],
         "likest": [float(rows.max(axis=1).mean()) if len(rows) else 0.0 for rows in alike],
         "loop": [float(ev.repetition(moments(piece), 64) > 0) for piece in pieces],
         "ended": [float("no end" not in piece.repaired) for piece in pieces],
         "tonic": [float(ev.ends_on_tonic_triad(piece)) for piece in pieces],
         "bars": [float(len(piece.bar_starts())) for piece in pieces],
-        "copied": [float(copy.notes) for copy in corpus.longest_copies(pieces)],
+        "copied": [float(notes) for notes in ev.longest_copies(pieces, songs)],
     }
     return {key: [round(value, 4) for value in values] for key, values in found.items()}
 
@@ -85,19 +96,20 @@ def main() -> None:
     args = parser.parse_args()
     first = network_named("events")
     data = load_songs(SONGS, first.encoding, first.vocabulary)
-    corpus = ev.Corpus(data.split.train)
     command = shlex.join(["python", "notebooks/form.py", *sys.argv[1:]])
     for name in args.sets:
+        lines = []
         for seed in args.judge:
             with TemporaryDirectory() as folder:
                 path = save_checkpoint(Path(folder) / f"{name}.safetensors", network_named(name))
-                commands.judge([str(path)], songs=SONGS, seed=seed, log=args.out, command=command)
+                lines += commands.judge([str(path)], songs=SONGS, seed=seed)
         if not args.judge:
-            found = measures(pieces_named(name, data, args.pieces), corpus)
-            with open(args.out, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"set": name, "command": command, **found}) + "\n")
+            found = measures(pieces_named(name, data, args.pieces), data.split.train)
             means = {key: round(float(np.nanmean(values)), 3) for key, values in found.items()}
             print(name, means, flush=True)
+            lines.append({"set": name, **found})
+        with open(args.out, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line | {"command": command}) + "\n" for line in lines)
 
 
 if __name__ == "__main__":

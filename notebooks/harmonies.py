@@ -30,7 +30,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from pianolstm import evaluation as ev
@@ -42,6 +41,7 @@ from pianolstm.evaluation.judge import accuracy, train_judge
 from pianolstm.evaluation.statistics import SILENT, key_of, parallels
 from pianolstm.folder import read_folder
 from pianolstm.harmonising import fill_in, known_frames, melody_frames, melody_of, with_voices
+from pianolstm.networks import State
 from pianolstm.piece import Piece
 from pianolstm.split import Split, is_chorale, split_pieces, top_line
 
@@ -51,30 +51,19 @@ ROLLS = PianoRollEncoding(2)
 VOICES = 3  # below the melody, where there are four
 
 
-class Successors(nn.Module):
-    """A bigram with the interface of a network: logits (V, V) of what follows, and no state."""
-
-    def __init__(self, bigram: ev.Bigram, grammar: np.ndarray) -> None:
-        super().__init__()
-        rows = [bigram.probabilities(i) for i in range(len(grammar))]
-        logits = torch.from_numpy(np.log(np.stack(rows)))
-        self.logits = nn.Parameter(logits.masked_fill(torch.from_numpy(~grammar), -torch.inf))
-
-    def zero_state(self, batch: int) -> list:
-        """Nothing is remembered."""
-        return [(torch.zeros(batch, 1),)]
-
-    def step(self, ids: torch.Tensor, state: list) -> tuple[torch.Tensor, list]:
-        """What follows each id."""
-        return self.logits[ids], [(torch.zeros(len(ids), 1),)]
-
-
 def bigram_network(pieces: Sequence[Piece]) -> Checkpoint:
-    """The bigram of the frames of the training pieces."""
+    """The bigram of the frames of the training pieces; what it draws keeps the frames' grammar."""
     data = prepare(pieces, PianoRollEncoding())
-    grammar = data.encoding.grammar(data.vocabulary.tokens)
-    model = Successors(ev.fitted_bigram(data), grammar)
-    return Checkpoint(model.eval(), data.vocabulary, data.encoding)
+    forbidden = torch.from_numpy(~data.encoding.grammar(data.vocabulary.tokens))
+    model = ev.fitted_bigram(data)
+    what_follows = model.step
+
+    def step(ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        logits, state = what_follows(ids, state)
+        return logits.masked_fill(forbidden[ids], -torch.inf), state
+
+    model.step = step
+    return Checkpoint(model, data.vocabulary, data.encoding)
 
 
 class ChordTable:

@@ -92,14 +92,14 @@ def share_in_one_song(piece: np.ndarray, songs: Sequence[np.ndarray]) -> tuple[f
 def measure(name: str, checkpoint: Checkpoint, data: Dataset) -> list[dict]:
     """A line of the result for each kind of start and each way."""
     songs = data.train_own_key
-    bach = [length for length, _ in longest_copied_runs(data.test, songs)]
+    bach = longest_copied_runs(data.test, songs)
     lines = []
     for kind, pieces in (("training songs", songs), ("test songs", data.test)):
         starts = start_windows(pieces, checkpoint.train_config.steps, seed=0)
         for way in WAYS:
             new = write(checkpoint, starts, way)
             periods = np.array([repetition(piece.tolist()) for piece in new])
-            runs = [length for length, _ in longest_copied_runs(new, songs)]
+            runs = longest_copied_runs(new, songs)
             shares = [share_in_one_song(piece, songs) for piece in new]
             share, song = max(shares)
             lines.append({

@@ -14,29 +14,27 @@ from importlib import import_module
 __version__ = "0.2.0"
 
 STAGES = {
-    "piece": ("Piece",),
-    "midi": ("MidiParseError", "read_midi", "write_midi"),
-    "grid": ("quantise",),
-    "encodings": (
-        "ArticleEncoding", "Encoding", "EventEncoding", "PianoRollEncoding", "RhythmEncoding",
-    ),
-    "vocabulary": ("Vocabulary", "fill_unknown"),
-    "split": ("split_pieces",),
-    "folder": ("read_folder",),
-    "store": ("ReadConfig", "build_store"),
-    "dataset": ("Dataset", "load_songs", "prepare"),
-    "networks": ("ArticleLSTM", "NetworkConfig", "NoteLSTM", "build_network"),
-    "checkpoint": ("TrainConfig", "load_checkpoint", "load_pretrained", "save_checkpoint"),
-    "memory": ("Memory",),
-    "generation": ("generate", "generate_by_window"),
-    "rules": ("PartRules", "part_ranges"),
-    "evaluation": ("Bigram", "KneserNey", "bootstrap", "nll", "note_likelihood"),
-    "training": ("train",),
-    "harmonising": ("harmonise", "read_melody"),
-    "composing": ("compose", "read_prompt"),
-    "display": ("audio", "compare", "piano_roll", "player", "roll", "score"),
-}  # fmt: skip
-_MODULES = {name: stage for stage, names in STAGES.items() for name in names}
+    "piece": "Piece",
+    "midi": "MidiParseError read_midi write_midi",
+    "grid": "quantise",
+    "encodings": "ArticleEncoding Encoding EventEncoding PianoRollEncoding RhythmEncoding",
+    "vocabulary": "Vocabulary fill_unknown",
+    "split": "split_pieces",
+    "folder": "read_folder",
+    "store": "ReadConfig build_store",
+    "dataset": "Dataset load_songs prepare",
+    "networks": "ArticleLSTM NetworkConfig NoteLSTM build_network",
+    "checkpoint": "TrainConfig load_checkpoint load_pretrained save_checkpoint",
+    "memory": "Memory",
+    "generation": "generate generate_by_window",
+    "rules": "PartRules part_ranges",
+    "evaluation": "Bigram KneserNey bootstrap nll note_likelihood",
+    "training": "train",
+    "composing": "compose read_prompt",
+    "harmonising": "harmonise read_melody",
+    "display": "audio compare piano_roll player roll score",
+}
+_MODULES = {name: stage for stage, names in STAGES.items() for name in names.split()}
 __all__ = sorted(_MODULES)
 
 

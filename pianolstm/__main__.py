@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import io
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -32,6 +32,9 @@ SETTINGS = (  # that have an option of their own; the others are given with --se
     "noise", "transpose_until", "seed",
 )  # fmt: skip
 COMMENT = re.compile(r"^    (\w+): ([^=\n]+?)(?: = [^\n]*?)?,?  # (.+)$", re.MULTILINE)
+KINDS = {  # part of an annotation → type, and what stands for a value in the help
+    "int": (int, "N"), "float": (float, "X"), "Path": (Path, "PATH"), "": (str, "TEXT"),
+}  # fmt: skip
 
 
 def summaries() -> dict[str, str]:
@@ -41,41 +44,34 @@ def summaries() -> dict[str, str]:
     return {f.name: ast.get_docstring(f) for f in found if f.name[0] != "_" if f.args.kwonlyargs}
 
 
-def options(function: Callable) -> Iterator[tuple[str, dict]]:
-    """The options of a command: each its flag, or its name where the place counts, and its rest."""
+def options(function: Callable) -> dict[str, dict]:
+    """What argparse needs to know of each option of a command, or argument, by its flag or name."""
     from pianolstm.checkpoint import train_config
     from pianolstm.networks import network_config
 
     parameters = inspect.signature(function).parameters
-    for name, kind, text in COMMENT.findall(source_of(function)):
-        parameter = parameters[name]
-        required = parameter.default is parameter.empty
-        words = option(name, kind, text, None if required else parameter.default)
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            yield name, words
-        else:
-            yield flag(name), words | {"required": required}
-        if name == "encoding":
-            yield "--helpers", {"help": "of events: home,countdown,approach or some of them (none)"}
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    described, found = COMMENT.findall(inspect.getsource(function)), {}
     configs = (network_config("note", 0), train_config("note")) if "settings" in parameters else ()
     for config in configs:
-        for name, kind, text in COMMENT.findall(source_of(type(config))):
-            if name in SETTINGS:
-                words = option(name, kind, text, getattr(config, name))
-                yield flag(name), words | {"default": None}  # what is not given stays as it is
-    if {"settings", "encoding"} & parameters.keys():
+        described += COMMENT.findall(inspect.getsource(type(config)))
+        defaults |= {name: getattr(config, name) for name in SETTINGS if hasattr(config, name)}
+    for name, kind, text in described:
+        if name not in defaults:
+            continue
+        words = option(name, kind, text, defaults[name])
+        if name in parameters and parameters[name].kind.name == "POSITIONAL_OR_KEYWORD":
+            found[name] = words | {"metavar": name}
+        else:
+            words["required"] = defaults[name] is inspect.Parameter.empty
+            found[f"--{name.replace('_', '-')}"] = words
+    if "encoding" in parameters:
+        text = "of events: home,countdown,approach or some of them (none)"
+        found["--helpers"] = {"metavar": "TEXT", "help": text}
+    if "encoding" in parameters or configs:
         text = "other fields of the encoding" + ", NetworkConfig, TrainConfig" * bool(configs)
-        yield "--set", {"action": "append", "default": [], "metavar": "FIELD=VALUE", "help": text}
-
-
-def source_of(thing: Callable) -> str:
-    """Source of a function's signature, or of a dataclass."""
-    return inspect.getsource(thing).partition('"""')[0 if inspect.isfunction(thing) else 2]
-
-
-def flag(name: str) -> str:
-    """A name as an option: "top_p" → "--top-p"."""
-    return f"--{name.replace('_', '-')}"
+        found["--set"] = {"action": "append", "metavar": "FIELD=VALUE", "help": text}
+    return found
 
 
 def option(name: str, kind: str, text: str, default: object) -> dict:
@@ -87,67 +83,54 @@ def option(name: str, kind: str, text: str, default: object) -> dict:
         return {"action": "store_true", "help": text}
     if choices := {"encoding": ENCODINGS, "network": NETWORKS}.get(name):
         text += f"; one of {', '.join(choices)}"
-    if default not in (None, ()):
+    if default not in (None, (), inspect.Parameter.empty):
         text += f" ({' '.join(map(str, default)) if isinstance(default, tuple) else default})"
-    basic = re.search("int|float|Path|str|$", kind).group()
-    words = {"type": {"int": int, "float": float, "Path": Path}.get(basic, str)}
-    if kind.startswith(("Sequence", "tuple")):
-        words["nargs"] = "*" if kind.startswith("Sequence") else "+"
-    return words | {"default": default, "help": text}
+    of_type, metavar = next(found for part, found in KINDS.items() if part in kind)
+    nargs = {"Sequence": "*", "tuple": "+"}.get(kind.partition("[")[0])
+    return {"type": of_type, "metavar": metavar, "nargs": nargs, "help": text}
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """All commands; options are made for the one that is called."""
+    """All commands; options are made for the one that is called, and only given ones are found."""
+    one_line = partial(argparse.HelpFormatter, max_help_position=30, width=100)  # for each option
     top = argparse.ArgumentParser("pianolstm", description="Write music, or learn to.")
     top.add_argument("--version", action="version", version=f"pianolstm {pianolstm.__version__}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in summaries().items():
         sub = subparsers.add_parser(
-            name, help=summary, usage=f"pianolstm {name} …", formatter_class=OneLine
-        )
+            name, help=summary, usage=f"pianolstm {name} …", formatter_class=one_line,
+            argument_default=argparse.SUPPRESS,
+        )  # fmt: skip
         if name == command:
             function = getattr(import_module("pianolstm.commands"), name)
             sub.set_defaults(function=function)
-            for name_or_flag, words in options(function):
+            for name_or_flag, words in options(function).items():
                 sub.add_argument(name_or_flag, **words)
     return top
-
-
-class OneLine(argparse.HelpFormatter):
-    """Help with a line for each option, where the terminal is wide enough."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        """A letter for a number: long names would push the descriptions to lines of their own."""
-        return {int: "N", float: "X", Path: "PATH"}.get(action.type, "TEXT")
 
 
 def arguments(function: Callable, args: dict) -> dict:
     """What a command's function takes, from what was typed. Raises ValueError."""
     from pianolstm.encodings import ENCODINGS, encoding_named
 
-    parameters = inspect.signature(function).parameters
-    found = {k: v for k, v in args.items() if k in parameters and k != "encoding"}
-    settings = {k: v for k, v in args.items() if k in SETTINGS and k not in found and v is not None}
-    if (args.get("seed") or 0) < 0:
-        raise ValueError(f"--seed {args['seed']}: give 0 or more")
-    for pair in args.get("set", ()):
+    parameters, known = inspect.signature(function).parameters, set()
+    helpers = [helper for helper in args.pop("helpers", "").split(",") if helper]
+    for pair in args.pop("set", ()):
         name, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"--set {pair}: give FIELD=VALUE, such as clip=0 or transpose=false")
-        settings[name] = _value(value)
-    helpers = [helper for helper in (args.get("helpers") or "").split(",") if helper]
-    known: set[str] = set()
+        args[name] = _value(value)
+    if args.get("seed", 0) < 0:
+        raise ValueError(f"--seed {args['seed']}: give 0 or more")
     if name := args.get("encoding") or ("events" if helpers else None):
-        known = {f.name for f in fields(ENCODINGS[name])} if name in ENCODINGS else set()
-        own = {field: settings.pop(field) for field in known & settings.keys()}
-        found["encoding"] = encoding_named(name, helpers, **own)
-    if settings and "settings" not in parameters:
-        unknown, fields_of = ", ".join(settings), ", ".join(sorted(known)) or "none"
-        raise ValueError(f"--set {unknown}: no field of --encoding, whose fields are {fields_of}")
-    return found | settings
+        known = {f.name for f in fields(ENCODINGS[name])} if name in ENCODINGS else known
+        own = {field: args.pop(field) for field in known & args.keys()}
+        args["encoding"] = encoding_named(name, helpers, **own)
+    unknown = args.keys() - parameters.keys()
+    if unknown and "settings" not in parameters:
+        names, fields_of = ", ".join(sorted(unknown)), ", ".join(sorted(known)) or "none"
+        raise ValueError(f"--set {names}: no field of --encoding, whose fields are {fields_of}")
+    return args
 
 
 def _value(text: str) -> object:
@@ -157,27 +140,29 @@ def _value(text: str) -> object:
         return text
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command. Faults in what the user gave are one line on stderr, and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character gets its number
-            stream.reconfigure(errors="backslashreplace")
-    argv = sys.argv[1:] if argv is None else argv
+def run(argv: Sequence[str]) -> object:
+    """What the function of a command returns. Raises what it raises."""
     args = vars(parser(argv[0] if argv else "").parse_args(argv))
-    command, function = args.pop("command"), args.pop("function")
+    function = args.pop("function")
+    del args["command"]
     if "command" in inspect.signature(function).parameters:
         args["command"] = shlex.join(["python", "-m", "pianolstm", *argv])
+    return function(**arguments(function, args))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Faults in what the user gave are one line on stderr, and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a character gets its number
+        stream.reconfigure(errors="backslashreplace")
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        function(**arguments(function, args))
+        run(argv)
     except (ValueError, KeyError, OSError) as error:
-        print(f"pianolstm {command}: {error}", file=sys.stderr)
+        print(f"pianolstm {argv[0]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = {
-            "train": "the same command goes on from the last epoch",
-            "read": "nothing was written",
-        }
-        print(f"\nstopped; {hint.get(command, 'run it again')}", file=sys.stderr)
+        again = "run it again; a training goes on from its last epoch"
+        print("\nstopped;", "nothing was written" if argv[0] == "read" else again, file=sys.stderr)
         return 130
     return 0
 

@@ -10,7 +10,6 @@ comment behind a parameter is its help (see `__main__`). `settings` are fields o
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pianolstm import composing, output
+from pianolstm import composing, harmonising, output
 from pianolstm import evaluation as ev
 from pianolstm.checkpoint import (
     Checkpoint,
@@ -34,10 +33,11 @@ from pianolstm.dataset import Dataset, load_songs
 from pianolstm.distributed import process_group, rank
 from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, PianoRollEncoding
 from pianolstm.evaluation import benchmark as bm
-from pianolstm.evaluation.judge import verdict
+from pianolstm.evaluation.judge import accuracy, long_enough, train_judge
 from pianolstm.piece import Piece, spoken_key
 from pianolstm.store import ReadConfig, build_store
 from pianolstm.training import train as train_network
+from pianolstm.vocabulary import UNK_ID
 
 OUR_SONGS = Path("midi_songs")
 
@@ -80,32 +80,28 @@ def train(
         raise ValueError("last says which epoch export writes. Give export, or leave it out")
     data = load_songs(songs, encoding, None, only, at_least)
     print(data.report, file=sys.stderr)
-    best = _fit(data, network, out, command, settings)
+    trained = _fit(data, network, out, command, settings, last)
     if export:
-        chosen = load_checkpoint(out / "last.safetensors") if last else best
-        if last and best.memory is not None:
-            chosen.memory = ev.best_memory(chosen, data)
-        print("half precision:", save_checkpoint(export, chosen, dtype=torch.float16))
-    return best
+        print("half precision:", save_checkpoint(export, trained, dtype=torch.float16))
+    return trained
 
 
 def _fit(
-    data: Dataset, network: str, out: Path, command: str, settings: dict[str, object]
+    data: Dataset, network: str, out: Path, command: str, settings: dict, last: bool = False
 ) -> Checkpoint:
-    """Train, and print the result. Returns the best epoch."""
+    """Train, and print the result. Returns the best epoch, or the last one."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
     with process_group():
         best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
         if rank():
             sys.exit(0)  # the first of several processes says the rest
+    trained = load_checkpoint(out / "last.safetensors") if last else best
     if config.memory:
-        best.memory = ev.best_memory(best, data)
+        trained.memory = ev.best_memory(trained, data)
     row = best.best_epoch
-    print(
-        f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, "
-        f"validation {row['valid_loss']:.3f} nats a token, {out}/best.safetensors"
-    )
-    return best
+    print(f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, validation "
+          f"{row['valid_loss']:.3f} nats a token, {out}/best.safetensors")  # fmt: skip
+    return trained
 
 
 def _print_epoch(row: dict) -> None:
@@ -118,10 +114,8 @@ def benchmark(
     *,
     checkpoint: str | None = None,  # measure this one, a file or jsb, and train nothing
     no_baselines: bool = False,  # train and measure only
-    name: str | None = None,  # of the result in the log
     network: str = "note",  # which network
     out: Path = Path("runs/latest"),  # folder of the run
-    log: Path | None = None,  # append a line with the command and its result
     command: str = "",
     **settings: object,
 ) -> dict:
@@ -134,21 +128,13 @@ def benchmark(
         raise ValueError(f"{checkpoint} writes no piano rolls. Use one that benchmark trained")
     data = bm.roll_data(rolls, encoding)
     print(data.report, end="\n" * bool(data.report), file=sys.stderr)
-    entry = {"name": name or rolls.stem, "data": rolls.stem, "command": command}
     trained = trained or _fit(data, network, out, command, settings)
-    entry |= bm.measure(trained, data)
+    entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
     entry |= {"baselines": rows} if rows else {}
     label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
     print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
-    _append(log, entry)
     return entry
-
-
-def _append(log: Path | None, entry: dict) -> None:
-    if log is not None:
-        with open(log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
 
 
 def evaluate(
@@ -157,32 +143,29 @@ def evaluate(
     songs: Path = OUR_SONGS,  # a folder of MIDI files, or a token store
 ) -> None:
     """held-out likelihood of checkpoints beside the baselines"""
-    loaded = {name: load_pretrained(name) for name in checkpoints}
+    loaded = {Path(name).stem: load_pretrained(name) for name in checkpoints}
     first = next(iter(loaded.values()))
     data = load_songs(songs, first.encoding, first.vocabulary)
     print(data.report, file=sys.stderr)
     V, held_out = len(data.vocabulary), data.test
-    print(f"{sum(len(p) - 1 for p in held_out):,} tokens of {len(held_out)} test pieces, "
-          f"{V} classes, {ev.unknown_share(held_out):.2%} unknown")  # fmt: skip
-    paid = BOS in data.vocabulary and data.split is not None
-
-    def line(name: str, losses: list[np.ndarray]) -> None:
-        note = ""
-        if paid:
-            likelihood = ev.note_likelihood(losses, data.split.test, data.encoding, data.vocabulary)
-            note = f"{likelihood.mean:12.3f} nats a note"
-        print(f"{name:<28}{np.concatenate(losses).mean():8.3f}{note}")
-
-    print(f"{'uniform':<28}{ev.uniform_nll(V):8.3f} nats a token")
+    counted = np.concatenate([ids[1:] for ids in held_out])
+    print(f"{len(counted):,} tokens of {len(held_out)} test pieces, {V} classes, "
+          f"{np.mean(counted == UNK_ID):.2%} unknown")  # fmt: skip
+    print(f"{'uniform':<28}{np.log(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
-    line("bigram", ev.fitted_bigram(data).losses(held_out))
-    before = np.concatenate(data.train_own_key)
+    rows, before = {"bigram": ev.fitted_bigram(data).losses(held_out)}, data.train_own_key
     for name, network in loaded.items():
         if network.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
-        losses = ev.nll(network.model, held_out, network.train_config.steps, before).per_piece
-        line(Path(name).stem, losses)
+        past, steps = np.concatenate(before), network.train_config.steps
+        rows[name] = ev.nll(network.model, held_out, steps, past).per_piece
+    for name, losses in rows.items():
+        note = ""
+        if BOS in data.vocabulary and data.split:
+            paid = ev.note_likelihood(losses, data.split.test, data.encoding, data.vocabulary)
+            note = f"{paid.mean:12.3f} nats a note"
+        print(f"{name:<28}{np.concatenate(losses).mean():8.3f}{note}")
 
 
 def judge(
@@ -190,10 +173,9 @@ def judge(
     *,
     songs: Path = OUR_SONGS,  # a folder of MIDI files
     seed: int = 5000,  # of the first piece, and of the judge
-    log: Path | None = None,  # append a line for each result
-    command: str = "",
-) -> None:
+) -> list[dict]:
     """train a network to tell human from generated pieces, and print how well it can"""
+    entries = []
     for name in composers:
         network = load_pretrained("events" if name == "bigram" else name)
         data = load_songs(songs, network.encoding, network.vocabulary)
@@ -205,15 +187,13 @@ def judge(
         code = network.encoding
         human = [[code.decode(code.encode(piece)) for piece in part] for part in (
             data.split.train, [*data.split.valid, *data.split.test])]  # fmt: skip
-        found, counts = verdict(human, generated, seed)
-        entry = {"composer": Path(name).stem, "accuracy": found.value,
-                 "interval": [float(found.low), float(found.high)], **counts,
-                 "command": command}  # fmt: skip
-        print(
-            f"{entry['composer']:12} told from human in {found} of cases; judged on "
-            f"{' human and '.join(map(str, entry['judged']))} generated pieces"
-        )
-        _append(log, entry)
+        found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
+        judged = [len(long_enough(kind[1])) for kind in (human, generated)]
+        entries.append({"composer": Path(name).stem, "accuracy": found.value,
+                        "interval": [found.low, found.high], "judged": judged})  # fmt: skip
+        print(f"{Path(name).stem:12} told from human in {found} of cases; judged on "
+              f"{judged[0]} human and {judged[1]} generated pieces")  # fmt: skip
+    return entries
 
 
 def compose(
@@ -243,12 +223,13 @@ def compose(
     # Four parts keep the rules of four-part writing. Other music may double its parts.
     rules = composing.part_rules(network, pieces) if checkpoint == "ensemble" else ()
     written = composing.compose(
-        network, seeds, [begun] * pieces, length, temperature, top_p, None, rules, bars
+        network, seeds, [begun] * pieces, length, temperature, top_p, rules, bars
     )
     written = composing.like_its_prompt(written, prompt, network.encoding)
+    named = [replace(piece, name=name) for name, piece in zip(names, written)]
+    written = [output.played(piece, tempo, instrument) for piece in named]
     out.mkdir(parents=True, exist_ok=True)
-    for i, number in enumerate(seeds):
-        written[i] = piece = output.played(replace(written[i], name=names[i]), tempo, instrument)
+    for piece, number in zip(written, seeds):
         ended = EOS in network.vocabulary and "no end" not in piece.repaired
         how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         if not len(piece):
@@ -277,8 +258,8 @@ def harmonise(
     *,
     track: int | None = None,  # of the MIDI file, counted from 1; otherwise its top line
     checkpoint: str = "rolls",  # the network: a file, or the name of a shipped one
-    particles: int = composing.PARTICLES,  # harmonisations kept alive; more are better and slower
-    temperature: float = composing.TEMPERATURE,  # below 1 it is more cautious, above more daring
+    particles: int = harmonising.PARTICLES,  # harmonisations kept alive; more are better and slower
+    temperature: float = harmonising.TEMPERATURE,  # below 1 it is more cautious, above more daring
     seed: int | None = None,  # repeats a piece; drawn and printed unless given
     pieces: int = 1,  # how many; seeds count up
     out: Path = Path(),  # folder for the files
@@ -287,10 +268,10 @@ def harmonise(
 ) -> list[Piece]:
     """set voices below a melody: as MIDI, sound, score and MusicXML"""
     names = output.free_names(out, name, pieces)
-    tune, notices = composing.read_melody(melody, track)
+    tune, notices = harmonising.read_melody(melody, track)
     _say("melody", notices, verbose)
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
-    written = composing.harmonise(tune, network, particles, seeds[0], pieces, temperature, None)
+    written = harmonising.harmonise(tune, network, particles, seeds[0], pieces, temperature)
     written = [replace(piece, name=name) for name, piece in zip(names, written)]
     out.mkdir(parents=True, exist_ok=True)
     for piece, number in zip(written, seeds):

@@ -19,12 +19,12 @@ from pianolstm.encodings import (
     RhythmEncoding,
 )
 from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
+from pianolstm.encodings.rhythm import REST
 from pianolstm.evaluation import fitted_bigram
 from pianolstm.evaluation.statistics import key_fits, key_of, written_key
 from pianolstm.folder import MIDI_SUFFIXES, OTHER_ENDINGS
 from pianolstm.generation import Rule, generate
-from pianolstm.grid import quantise
-from pianolstm.harmonising import PARTICLES, TEMPERATURE, harmonise, read_melody  # noqa: F401
+from pianolstm.grid import Quantised, quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece, spoken_key
 from pianolstm.rules import PartRules
@@ -47,7 +47,6 @@ def compose(
     length: int | None = None,
     temperature: float = 1.0,
     top_p: float | None = None,
-    progress: bool | None = False,
     rules: Sequence[Rule] = (),
     bars: int | None = None,
 ) -> list[Piece]:
@@ -64,18 +63,15 @@ def compose(
     ids = network.vocabulary.ids
     if prompts is None and BOS not in ids:
         raise ValueError("this network knows no <bos>. Give each piece a prompt")
-    if prompts is None:
-        prompts = [[ids[BOS]]] * len(seeds)
-    if not len(seeds):
-        return []
+    prompts = [[ids[BOS]]] * len(seeds) if prompts is None else prompts
     length = usual_length(network) if length is None else length
     if length < 1:
         raise ValueError(f"--length {length}: give at least 1")
     if bars:
         rules = [LastBar(ids) for _ in seeds]
-    new = generate(network.model, prompts, length, seeds, temperature, top_p=top_p,
-                   progress=progress, stop=ids.get(EOS), counts=network.counts,
-                   memory=network.memory, rules=rules)  # fmt: skip
+    new = generate(network.model, prompts, length, seeds, temperature, top_p=top_p, progress=None,
+                   stop=ids.get(EOS), counts=network.counts, memory=network.memory,
+                   rules=rules)  # fmt: skip
     pieces = pieces_of(network, prompts, new, length)
     return [piece.bars(1, bars) for piece in pieces] if bars else pieces
 
@@ -114,12 +110,12 @@ def pieces_of(
     length: int = LONGEST,
 ) -> list[Piece]:
     """Generated ids, each after its prompt, as pieces; a piece shorter than `length` has ended."""
-    end = [EOS] if EOS in network.vocabulary else []
     pieces = []
     for i, (prompt, ids) in enumerate(zip(prompts, new, strict=True)):
         tokens = network.vocabulary.decode([*prompt, *ids])
-        ended = end if len(ids) < length else []
-        pieces.append(network.encoding.decode([*tokens, *ended], name=f"piece {i}"))
+        if len(ids) < length and EOS in network.vocabulary:
+            tokens.append(EOS)
+        pieces.append(network.encoding.decode(tokens, name=f"piece {i}"))
     return pieces
 
 
@@ -130,17 +126,18 @@ def imitations(
 
     They are the network's, or a bigram's in the network's tokens. Seeds count up from `seed`.
     """
-    generated = []
+    model, counts = (fitted_bigram(data), {}) if by_bigram else (network.model, network.counts)
+    generated, length = [], usual_length(network)
     for part in (data.train_own_key, [*data.valid, *data.test]):
         starts = [ids[:1] for ids in part]
         seeds = range(seed, seed := seed + len(starts))
-        if by_bigram:
-            end = network.vocabulary.ids.get(EOS)
-            new = fitted_bigram(data).generate(int(starts[0][0]), LONGEST, seeds, end)
-            generated.append(pieces_of(network, starts, new))
-        else:
-            generated.append(compose(network, seeds, starts, progress=None))
+        new = generate(model, starts, length, seeds, progress=None, counts=counts,
+                       stop=network.vocabulary.ids.get(EOS), memory=network.memory)  # fmt: skip
+        generated.append(pieces_of(network, starts, new, length))
     return generated
+
+
+# ---- prompts
 
 
 def read_prompt(
@@ -160,16 +157,14 @@ def read_prompt(
     """
     known, encoding = checkpoint.vocabulary, checkpoint.encoding
     counts = getattr(encoding, "countdown", False)
-    if bars is not None and not (counts and 1 <= bars < BARS):
-        why = (
-            f"give 1 to {BARS - 1}" if counts else "this network does not count bars; leave it out"
-        )
-        raise ValueError(f"--bars {bars}: {why}")
-    if text is None and BOS in known:
-        return known.encode([BOS, "metre:4/4", f"bar:{bars}"] if bars else [BOS]), []
-    if text is None:  # a G major chord in the network's own words, or the first that it knows
-        chord = next((t for t in ("G2.D4.G4.B4", "7.11.2") if t in known), known.tokens[1])
-        return known.encode([chord]), []
+    if bars is not None and not counts:
+        raise ValueError(f"--bars {bars}: this network does not count bars; leave it out")
+    if bars is not None and not 1 <= bars < BARS:
+        raise ValueError(f"--bars {bars}: give 1 to {BARS - 1}")
+    if text is None:  # where there is no <bos>, a G major chord, or the first that is known
+        firsts = (BOS, "G2.D4.G4.B4", "7.11.2", known.tokens[1])
+        begun = [next(token for token in firsts if token in known)]
+        return known.encode([*begun, "metre:4/4", f"bar:{bars}"] if bars else begun), []
     piece, notices = prompt_piece(text, encoding)
     tokens = opening(encoding.encode(piece))
     if counts:
@@ -188,33 +183,45 @@ def read_prompt(
 
 def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     """The piece that a prompt describes, and notices of what is left out for this encoding."""
-    if text.lower().endswith(MIDI_SUFFIXES):
-        result = quantise(read_midi(text), bend=True)
-        starts = result.piece.bar_starts()
-        first = int(np.searchsorted(starts, result.piece.notes["onset"][0], side="right"))
+    article, words, notices = isinstance(encoding, ArticleEncoding), text.split(), []
+    whole, read = music_from(text, article)
+    piece, of_key = with_likely_key(whole, encoding)
+    if read is not None:
+        starts = piece.bar_starts()
+        first = int(np.searchsorted(starts, piece.notes["onset"][0], side="right"))
         last = min(first + FIRST_BARS - 1, len(starts))
-        piece, notices = with_likely_key(result.piece, encoding)
-        return piece.bars(first, last), [f"bars {first} to {last} of {result}", *notices]
+        piece = piece.bars(first, last)
+        notices.append(f"bars {first} to {last} of {read}")
+    elif article and any(":" in word or word == REST for word in words):
+        notices.append("durations and rests left out, which this network has not")
+    elif words[-1:] and words[-1].startswith(REST):
+        notices.append("a rest at its end is left out; the network decides")
+    return piece, notices + of_key
+
+
+def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | None]:
+    """The piece of a MIDI file, on the grid, and what that took; or one that is written out.
+
+    Written are notes, chords and rests with their quarters and spaces between, for example
+    "C3.G3.E4:1 D4:0.5 rest:0.5". For the `article`'s encoding, chords may also be spelled as it
+    does; durations and rests are passed over. Raises ValueError for what cannot be read.
+    """
+    if text.lower().endswith(MIDI_SUFFIXES):
+        found = quantise(read_midi(text), bend=True)
+        return found.piece, found
     if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
-        raise ValueError(f"--prompt {text}: only MIDI files are read. Export it as MIDI first")
+        raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
+    words, rhythm = text.split(), RhythmEncoding()
     try:
-        return written_notes(text, encoding)
+        if article:
+            chords = [word.partition(":")[0] for word in words if not word.startswith(REST)]
+            return ArticleEncoding(voicing=True).decode(chords), None
+        tokens = [word if ":" in word else f"{word}:1" for word in words]
+        for token in tokens:
+            rhythm.pitches(token)  # raises for what cannot be read
+        return rhythm.decode(tokens, name="melody"), None
     except ValueError as error:
-        raise ValueError(f"--prompt {text}: {error}, or give the name of a MIDI file") from error
-
-
-def written_notes(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
-    """The piece that is written as chords and notes, and notices of what is left out of it."""
-    if isinstance(encoding, ArticleEncoding):
-        chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
-        left_out = ["durations and rests left out, which this network has not"]
-        return ArticleEncoding(voicing=True).decode(chords), left_out * (chords != text.split())
-    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-    rhythm = RhythmEncoding()
-    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
-    rest_at_end = ["a rest at its end is left out; the network decides"]
-    piece, notices = with_likely_key(rhythm.decode(tokens), encoding)
-    return piece, rest_at_end * (not pitches or not pitches[-1]) + notices
+        raise ValueError(f"{text}: {error}, or give the name of a MIDI file") from error
 
 
 def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]:
@@ -223,17 +230,21 @@ def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]
     An encoding that writes everything in C major or A minor needs a key, so that a piece without a
     signature is given one, too. Encodings that do not write keys need none.
     """
-    writes_keys = isinstance(encoding, EventEncoding) and len(piece)
-    if not writes_keys or (piece.key and not contradicts_its_key(piece)):
+    if not isinstance(encoding, EventEncoding) or not len(piece):
         return piece, []
-    if not piece.key and not encoding.home:
+    doubtful = contradicts_its_key(piece) if piece.key else encoding.home
+    if not doubtful:
         return piece, []
     signature = f"the notes contradict the key signature, {spoken_key(piece.key)}"
     found = signature if piece.key else "no key given"
-    tonic, mode = key_of(piece)
-    if tonic >= 0:
-        piece = replace(piece, key=sounding_key(tonic, mode == "minor"))
+    piece = replace(piece, key=likeliest_key(piece) or piece.key)
     return piece, [f"{found}, taken to be {spoken_key(piece.key or 'C major')}"]
+
+
+def likeliest_key(piece: Piece) -> str | None:
+    """The name of the key that fits the notes best; None where no key can be told."""
+    tonic, mode = key_of(piece)
+    return sounding_key(tonic, mode == "minor") if tonic >= 0 else None
 
 
 def contradicts_its_key(piece: Piece) -> bool:

@@ -13,15 +13,11 @@ from itertools import pairwise
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.encodings import BOS, RESOLUTION, PianoRollEncoding, RhythmEncoding
-from pianolstm.encodings.event_tokens import sounding_key
+from pianolstm.composing import likeliest_key, music_from
+from pianolstm.encodings import BOS, RESOLUTION, PianoRollEncoding
 from pianolstm.encodings.rolls import FRAME_END, PITCHES
 from pianolstm.encodings.spelling import on_grid
-from pianolstm.evaluation.statistics import key_of
-from pianolstm.folder import MIDI_SUFFIXES, OTHER_ENDINGS
-from pianolstm.grid import quantise
 from pianolstm.hands import two_hands
-from pianolstm.midi import read_midi
 from pianolstm.particles import Frame, Particles, run_particles
 from pianolstm.piece import NOTE_DTYPE, VELOCITY, Piece, pitch_name
 from pianolstm.split import top_line
@@ -38,7 +34,6 @@ def harmonise(
     seed: int = 0,
     pieces: int = 1,
     temperature: float = TEMPERATURE,
-    progress: bool | None = False,
 ) -> list[Piece]:
     """The melody with other voices below it, as pieces for two hands; seeds count up from `seed`.
 
@@ -48,7 +43,7 @@ def harmonise(
     """
     found = []
     for number in range(seed, seed + pieces):
-        run = fill_in(melody, network, particles, number, temperature, progress)
+        run = fill_in(melody, network, particles, number, temperature)
         found.append(with_voices(melody, network, run.path(run.chosen)))
     return found
 
@@ -59,13 +54,11 @@ def fill_in(
     particles: int = PARTICLES,
     seed: int = 0,
     temperature: float = TEMPERATURE,
-    progress: bool | None = False,
 ) -> Particles:
     """All particles that harmonise a melody, with their genealogy. See `harmonise`."""
     frames, ids = known_frames(melody, network), network.vocabulary.ids
-    return run_particles(
-        network.model, frames, ids[BOS], ids[FRAME_END], particles, seed, temperature, progress
-    )
+    start, end = ids[BOS], ids[FRAME_END]
+    return run_particles(network.model, frames, start, end, particles, seed, temperature)
 
 
 # ---- melodies
@@ -78,44 +71,27 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     from 1); or notes and rests with their quarters and spaces between: "C4:1 D4:0.5 rest:0.5". A
     melody that no voice can sing is moved by octaves. Raises ValueError for what cannot be read.
     """
-    if text.lower().endswith(OTHER_ENDINGS):
-        raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
-    if not text.lower().endswith(MIDI_SUFFIXES):
-        if track is not None:
-            raise ValueError("a track is part of a MIDI file; leave it out for notes")
-        rhythm = RhythmEncoding()
-        tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-        for token in tokens:
-            rhythm.pitches(token)  # raises for what cannot be read
-        piece, notices = rhythm.decode(tokens, name="melody"), []
-    else:
-        read = quantise(read_midi(text), bend=True)
-        piece, moved = read.piece, int((read.moved > 1e-9).sum())
-        notices = [f"{moved} notes were moved to the grid: {read}"] if moved else []
-    notes = piece.notes
+    piece, read = music_from(text)
+    notices, every = [], piece.notes
+    if moved := 0 if read is None else int((read.moved > 1e-9).sum()):
+        notices.append(f"{moved} notes were moved to the grid: {read}")
+    if track is not None and read is None:
+        raise ValueError("a track is part of a MIDI file; leave it out for notes")
     if track is not None:
         if not 1 <= track <= len(piece.track_names):
             names = ", ".join(f"{i} {name!r}" for i, name in enumerate(piece.track_names, 1))
             raise ValueError(f"{text} has no track {track}. Choose from {names or 'none'}")
-        notes = notes[notes["track"] == track - 1]
-    melody = melody_of(replace(piece, notes=notes))
-    if len(melody) < len(notes):
-        notices.append(f"the top line is taken, {len(melody)} of {len(notes)} notes")
-    octaves = _octaves_to_move(melody.notes["pitch"].astype(int))
-    if octaves:
+        every = every[every["track"] == track - 1]
+    melody = melody_of(replace(piece, notes=every))
+    if len(melody) < len(every):
+        notices.append(f"the top line is taken, {len(melody)} of {len(every)} notes")
+    pitches = melody.notes["pitch"].astype(int)
+    fitting = (n for n in sorted(range(-5, 6), key=abs) if {*(pitches + 12 * n)} <= {*SUNG})
+    if octaves := next(fitting, 0):
         height, plural = "low" if octaves > 0 else "high", "s" * (abs(octaves) > 1)
         notices.append(f"no voice sings so {height}: moved {octaves:+} octave{plural}")
         melody = replace(melody.transpose(12 * octaves), key=melody.key)
     return melody, notices
-
-
-def _octaves_to_move(pitches: np.ndarray) -> int:
-    """The fewest octaves that bring a melody into `SUNG`; 0 where none do."""
-    for octaves in sorted(range(-5, 6), key=abs):
-        moved = pitches + 12 * octaves
-        if moved.min(initial=SUNG[-1]) in SUNG and moved.max(initial=SUNG[0]) in SUNG:
-            return octaves
-    return 0
 
 
 def melody_of(piece: Piece) -> Piece:
@@ -127,8 +103,14 @@ def melody_of(piece: Piece) -> Piece:
     return replace(piece, notes=np.array(rows, dtype=NOTE_DTYPE), track_names=("Melody",))
 
 
-def check_melody(melody: Piece, network: Checkpoint) -> None:
-    """Raise ValueError, with the way out, for what cannot be harmonised."""
+# ---- from a melody to frames, and back
+
+
+def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
+    """What a melody says about each frame: its own note, if any, and which notes lie below it.
+
+    Raises ValueError as `harmonise` does.
+    """
     if not isinstance(network.encoding, PianoRollEncoding):
         raise ValueError(
             f"a network of the encoding {network.encoding.name!r} cannot be told a melody. Use one "
@@ -142,17 +124,6 @@ def check_melody(melody: Piece, network: Checkpoint) -> None:
             f"the melody spans {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
             f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Transpose it, or give a part of it"
         )
-
-
-# ---- from a melody to frames, and back
-
-
-def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
-    """What a melody says about each frame: its own note, if any, and which notes lie below it.
-
-    Raises ValueError as `harmonise` does.
-    """
-    check_melody(melody, network)
     known = network.vocabulary
     heights = np.array(
         [PITCHES.get(token, 0 if token == FRAME_END else np.inf) for token in known.tokens]
@@ -201,6 +172,4 @@ def with_voices(melody: Piece, network: Checkpoint, path: Sequence[np.ndarray]) 
     tempi = tuple((round(tick * scale), bpm) for tick, bpm in melody.tempi)
     metres = tuple((round(tick * scale), *rest) for tick, *rest in melody.time_signatures)
     piece = two_hands(rows, RESOLUTION, melody.name, tempi=tempi, time_signatures=metres)
-    tonic, mode = key_of(piece)
-    likeliest = sounding_key(tonic, mode == "minor") if tonic >= 0 else None
-    return replace(piece, key=melody.key or likeliest)
+    return replace(piece, key=melody.key or likeliest_key(piece))

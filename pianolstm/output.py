@@ -12,8 +12,9 @@ from pianolstm.midi import program_named, write_midi
 from pianolstm.piece import Piece, listed
 
 SLOWEST, FASTEST = 4, 960  # quarters a minute that can be asked for
-FORMATS = ("musicxml", "svg", "png")  # in which a score can be had
-OUTPUTS = (".mid", ".mp3", ".png", ".musicxml", ".svg", "-score.png")  # endings of all files
+# In which a score can be had, and how its file ends; then the endings of all files
+FORMATS = {"musicxml": ".musicxml", "svg": ".svg", "png": "-score.png"}
+OUTPUTS = (".mid", ".mp3", ".png", *FORMATS.values())
 
 
 def check_wishes(formats: Sequence[str], tempo: float | None, instrument: str | None) -> None:
@@ -62,21 +63,20 @@ def write_files(
 
     The picture is a piano roll, with `notation` a score. `formats`: the score as such files, too.
     """
-    sound, endings = audio(piece), [".mid", ".mp3", ".png"]
-    write_midi(piece, out / f"{piece.name}.mid")
-    sound.save(out / f"{piece.name}.mp3")
+    path, sound = out / piece.name, audio(piece)
+    write_midi(piece, f"{path}.mid")
+    sound.save(f"{path}.mp3")
     engraved = score(piece) if notation or {"svg", "png"} & {*formats} else None
-    (engraved if notation else roll(piece)).save(out / f"{piece.name}.png")
+    (engraved if notation else roll(piece)).save(f"{path}.png")
     if "musicxml" in formats:
-        endings.append(write_musicxml(piece, out / f"{piece.name}.musicxml").suffix)
+        write_musicxml(piece, f"{path}.musicxml")
     if "svg" in formats:
-        (out / f"{piece.name}.svg").write_text(engraved.svg, encoding="utf-8")
-        endings.append(".svg")
+        Path(f"{path}.svg").write_text(engraved.svg, encoding="utf-8")
     if "png" in formats:
-        engraved.save(out / f"{piece.name}-score.png")
-        endings.append("-score.png")
+        engraved.save(f"{path}-score.png")
+    endings = [".mid", ".mp3", ".png", *(FORMATS[name] for name in FORMATS if name in formats)]
     heard = f" (the MP3 holds its first {sound.seconds:.0f} s)" if sound.is_cut else ""
     return (
-        f"{out / piece.name}{', '.join(endings)}: {len(piece)} notes, "
-        f"{len(piece.bar_starts())} bars, {piece.seconds:.0f} s{heard}"
+        f"{path}{', '.join(endings)}: {len(piece)} notes, {len(piece.bar_starts())} bars, "
+        f"{piece.seconds:.0f} s{heard}"
     )

@@ -62,14 +62,13 @@ def run_particles(
     particles: int = 64,
     seed: int = 0,
     temperature: float = 1.0,
-    progress: bool | None = False,
 ) -> Particles:
     """Fill in the frames after the id `start`; `end` is the last id of every frame.
 
     Particles approximate p(drawn | known) at temperature 1. Below 1 they approximate the same
     distribution raised to the power 1 / temperature, in which likely *sequences* are likelier still
-    (not only likely tokens: the weights see to that). `progress` shows a bar; None: only on a
-    terminal. Raises ValueError for less than one particle, or an impossible temperature.
+    (not only likely tokens: the weights see to that). Raises ValueError for less than one particle,
+    or an impossible temperature.
     """
     check_sampling(temperature)
     if particles < 1:
@@ -78,14 +77,13 @@ def run_particles(
     drawn, parents = [], []
     with torch.inference_mode(), threads_for(1):  # a step is too short to share
         logits, state = _read(model.eval(), start, model.zero_state(particles))
-        hidden = None if progress is None else not progress
-        for frame in tqdm(frames, desc="harmonise", unit="frame", disable=hidden):
+        for frame in tqdm(frames, desc="harmonise", unit="frame", disable=None):
             for token in frame.known:
                 weights += torch.log_softmax(logits.double(), 1)[:, token].numpy() / temperature
                 logits, state = _read(model, token, state)
             parent = np.arange(particles)
             if effective_number(weights) < particles / 2:
-                evidence += _log_mean(weights)
+                evidence += np.logaddexp.reduce(weights) - np.log(particles)
                 parent = resample(weights, generator)
                 weights = np.zeros(particles)
                 logits, state = _pick(logits, state, torch.from_numpy(parent))
@@ -95,10 +93,9 @@ def run_particles(
             )
             drawn.append(ids)
             weights += inside
-    shares = np.exp(weights - weights.max())
-    shares /= shares.sum()
-    chosen = sample_next(shares, generator)
-    return Particles(drawn, parents, shares, chosen, evidence + _log_mean(weights))
+    total = np.logaddexp.reduce(weights)
+    shares, evidence = np.exp(weights - total), evidence + total - np.log(particles)
+    return Particles(drawn, parents, shares, sample_next(shares, generator), float(evidence))
 
 
 def effective_number(log_weights: np.ndarray) -> float:
@@ -115,11 +112,6 @@ def resample(log_weights: np.ndarray, generator: np.random.Generator) -> np.ndar
     cumulative = np.cumsum(np.exp(log_weights - log_weights.max()))
     steps = (generator.random() + np.arange(len(log_weights))) / len(log_weights)
     return np.searchsorted(cumulative, steps * cumulative[-1], side="right")
-
-
-def _log_mean(log_weights: np.ndarray) -> float:
-    most = log_weights.max()
-    return float(most + np.log(np.exp(log_weights - most).mean()))
 
 
 def _read(model: nn.Module, token: int, state: State) -> tuple[torch.Tensor, State]:

@@ -42,9 +42,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "rules",
     "particles",
     "evaluation.statistics",
-    "evaluation.comparison",
     "evaluation.copying",
-    "evaluation.form",
     "evaluation.baselines",
     "evaluation.likelihood",
     "evaluation.fitting",
@@ -64,15 +62,15 @@ MEASURED = [  # in this order: a module imports only from those above it
     "display.player",
     "display",
     "output",
-    "harmonising",
     "composing",
+    "harmonising",
     "commands",
     "__main__",
 ]
 LINES, FUNCTION_LINES = 300, 45
 LONGER = {"midi": 340}  # lines of a module
 DOCSTRINGS = 0.15  # of all lines of the package
-CODE_LINES_OF_ALL, LINES_OF_ALL = 5824, 8863  # of the package: numbers that may only fall
+CODE_LINES_OF_ALL, LINES_OF_ALL = 5597, 8579  # of the package: numbers that may only fall
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENDMARKER,

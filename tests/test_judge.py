@@ -54,8 +54,8 @@ def test_short_pieces_are_left_out_and_none_left_is_an_error():
     (piece,) = walks(1, 1, [-2, 1])
     short = replace(piece, notes=piece.notes[: NOTES - 1])
     assert long_enough([piece, short]) == [piece]
-    with pytest.raises(ValueError, match="no piece of 64 notes"):
+    with pytest.raises(ValueError, match="none of 1 pieces has 64 notes"):
         train_judge([piece], [short])
     judge = train_judge([piece], [piece], epochs=1)
-    with pytest.raises(ValueError, match="no generated piece of 64 notes"):
+    with pytest.raises(ValueError, match="none of 1 pieces has 64 notes"):
         accuracy(judge, [piece], [short])

@@ -119,7 +119,7 @@ def test_windows_have_no_memory(tiny):
 
 @pytest.mark.parametrize("ngrams", [None, COUNTED], ids=["past", "past and n-grams"])
 def test_a_fitted_memory_is_better_than_the_default_one(tiny, ngrams):
-    fitted = fit_memory([TUNE], predictions(tiny[0], [TUNE]), ngrams)
+    fitted = fit_memory([TUNE], predictions(tiny[0], [TUNE]), Memory(ngrams=ngrams))
     assert fitted.shares[0] == 0 and ((fitted.shares >= 0) & (fitted.shares <= 1)).all()
     assert nll(tiny[0], [TUNE], memory=fitted).mean < nll(tiny[0], [TUNE], memory=MEMORY).mean
 

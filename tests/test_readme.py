@@ -143,7 +143,7 @@ def test_no_block_and_no_entry_is_left_over():
 
 
 def test_options_in_sentences_exist():
-    flags = {flag for name in summaries() for flag, _ in options(getattr(commands, name))}
+    flags = {flag for name in summaries() for flag in options(getattr(commands, name))}
     named = set(re.findall(r"`(--[a-z-]+)", README)) - {"--help"}
     assert named and named <= flags
 

@@ -4,10 +4,8 @@
     fitting      how much a memory of the piece counts beside the network
     baselines    models that only count tokens: bigram and Kneser-Ney
     benchmark    nats a frame of piano rolls, beside results from the literature
-    statistics   what a piece is like, in numbers
-    comparison   statistics of sets of pieces with confidence intervals
-    copying      runs that a piece shares with the training music; loops
-    form         what comes back in a piece; how alike its bars are
+    statistics   what a piece is like, in numbers; sets of pieces with confidence intervals
+    copying      runs that a piece shares with the training music; loops; bars that return
     judge        a network that tells human from generated pieces
 
 The names below can be imported from here; those of `benchmark` and `judge` come from their
@@ -18,15 +16,13 @@ of pieces do not need PyTorch.
 from importlib import import_module
 
 _NAMES = {
-    "statistics": "MAJOR_PROFILE agreement bars crossings durations ends_on_tonic_triad "
-    "ends_with_cadence key_of key_text off_beat_share parallels part_lines silences sounding "
-    "written_key",
-    "comparison": "Interval bootstrap pooled ratio shuffled_parts",
-    "copying": "Corpus longest_copied_runs repetition",
+    "statistics": "Interval agreement bars bootstrap crossings ends_on_tonic_triad "
+    "ends_with_cadence key_of off_beat_share parallels part_lines pooled ratio "
+    "silences sounding written_key",
+    "copying": "bar_contents longest_copied_runs longest_copies repetition returning_bars "
+    "self_similarity",
     "baselines": "Bigram KneserNey fitted_bigram",
-    "likelihood": "NoteLikelihood bigram_nll nll note_likelihood predictions uniform_nll "
-    "unigram_nll unknown_share",
-    "form": "bar_contents returning_bars self_similarity",
+    "likelihood": "NoteLikelihood nll note_likelihood predictions unigram_nll",
     "fitting": "best_memory fit_memory",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}

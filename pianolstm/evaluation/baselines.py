@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import nn
 
 from pianolstm.dataset import Dataset
-from pianolstm.generation import Numbering, sample_next
-from pianolstm.vocabulary import UNK_ID
+from pianolstm.networks import State
 
 
-class Bigram:
-    """A model of which token follows which.
+class Bigram(nn.Module):
+    """A model of which token follows which; `generate` writes with it as with a network.
 
     Smoothed after Witten and Bell 1991, method C: with n occurrences of a context and t different
     tokens after it, p(w | context) = (count + t · p_unigram(w)) / (n + t). One is added to every
@@ -21,6 +21,8 @@ class Bigram:
     """
 
     def __init__(self, train: Sequence[np.ndarray], vocabulary_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(0))  # a network's weights say on which device it is
         V = vocabulary_size
         train = [np.asarray(piece, dtype=np.int64) for piece in train]  # a pair may exceed 2**31
         counts = np.bincount(np.concatenate(train), minlength=V) + 1.0
@@ -49,28 +51,14 @@ class Bigram:
         pieces = [np.asarray(piece, dtype=np.int64) for piece in pieces]
         return [-np.log(self._probability(piece[:-1], piece[1:])) for piece in pieces]
 
-    def generate(
-        self,
-        start: int,
-        length: int,
-        seeds: Sequence[int],
-        stop: int | None = None,
-        counts: Mapping[int, int] | None = None,
-    ) -> list[np.ndarray]:
-        """As `generation.generate`, from one token: new ids only, up to `stop` or `length`."""
-        pieces = []
-        for seed in seeds:
-            generator, ids = np.random.default_rng(seed), [start]
-            counter = Numbering(counts or {}, [ids])
-            while len(ids) <= length:
-                p = self.probabilities(ids[-1])
-                p[UNK_ID] = 0.0
-                token = counter.correct(0, sample_next(p, generator))
-                if token == stop:
-                    break
-                ids.append(token)
-            pieces.append(np.array(ids[1:], dtype=np.int64))
-        return pieces
+    def zero_state(self, batch: int) -> State:
+        """Nothing is remembered; shapes as a network's."""
+        return [(torch.zeros(batch, 1),)]
+
+    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Logits (B, V) of what follows each of the ids (B,), float64; and the same state."""
+        p = np.stack([self.probabilities(token) for token in ids.tolist()])
+        return torch.from_numpy(np.log(p)), state
 
 
 def fitted_bigram(data: Dataset) -> Bigram:
@@ -80,30 +68,19 @@ def fitted_bigram(data: Dataset) -> Bigram:
     return min(all_keys, own_key, key=lambda model: np.concatenate(model.losses(data.valid)).mean())
 
 
-class _Order(NamedTuple):
-    """The n-grams of one length k; hashes are sorted."""
-
-    grams: np.ndarray  # hashes of the k-grams
-    shares: np.ndarray  # of each k-gram in its context, after the discount
-    contexts: np.ndarray  # hashes of the k-grams without their last token
-    rests: np.ndarray  # what the discount leaves for the shorter n-grams, in each context
-
-
 class KneserNey:
     """A model of what follows the last `order` − 1 tokens, mixed with what follows fewer of them.
 
     Interpolated Kneser-Ney smoothing, one discount an order, D = n1 / (n1 + 2 n2): Chen and Goodman
     1999, "An Empirical Study of Smoothing Techniques for Language Modeling", section 3 and equation
     26. Below the highest order an n-gram counts once for each different token seen before it. Below
-    the lowest order all tokens are equally likely. Raises ValueError for an order below 1.
+    the lowest order all tokens are equally likely.
 
     N-grams are stored as hashes of 64 bits. Among a million n-grams two have the same hash with a
     probability of about 3 in 100 million.
     """
 
     def __init__(self, train: Sequence[np.ndarray], vocabulary_size: int, order: int = 5) -> None:
-        if order < 1:
-            raise ValueError(f"order is {order}; a model needs at least 1")
         self.size, self.order = vocabulary_size, order
         # A random odd factor for each place, because order matters, and a number for each token
         draw = np.random.default_rng(order)
@@ -125,8 +102,12 @@ class KneserNey:
             hashes[k + 1] = hashes[k] + numbers[first : first + len(piece)] * self._factors[k]
         return hashes[:, 1:]
 
-    def _count(self, hashes: np.ndarray, k: int) -> _Order:
-        """Count the k-grams of `_hashes` of the training pieces."""
+    def _count(self, hashes: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
+        """Count the k-grams of `_hashes` of the training pieces.
+
+        Returns their hashes, sorted, and the share of each in its context, after the discount; then
+        the hashes of the contexts, and what the discount leaves in each for the shorter n-grams.
+        """
         grams, tokens = hashes[k], hashes[1]
         if k < self.order:  # each distinct longer n-gram counts once
             _, distinct = np.unique(hashes[k + 1], return_index=True)
@@ -139,7 +120,7 @@ class KneserNey:
         once, twice = (counts == 1).sum(), (counts == 2).sum()
         discount = once / (once + 2 * twice) if once and twice else 0.5
         shares = np.maximum(counts - discount, 0) / totals[context_of]
-        return _Order(grams, shares, contexts, discount * types / totals)
+        return grams, shares, contexts, discount * types / totals
 
     def _probability(self, hashes: np.ndarray, contexts: np.ndarray) -> np.ndarray:
         """Of the last token of each column of `_hashes`, given those before it.
@@ -147,9 +128,9 @@ class KneserNey:
         contexts: hashes without that token, a column each, or one for all of them.
         """
         p = np.full(hashes.shape[1], 1 / self.size)
-        for k, order in enumerate(self._orders, 1):
-            share = _lookup(order.grams, order.shares, hashes[k], 0)
-            rest = _lookup(order.contexts, order.rests, contexts[k], 1)
+        for k, (grams, shares, known, rests) in enumerate(self._orders, 1):
+            share = _lookup(grams, shares, hashes[k], 0)
+            rest = _lookup(known, rests, contexts[k], 1)
             if (rest == 1).all():  # no context of this length was seen, and so no longer one
                 break
             p = share + rest * p

@@ -10,9 +10,9 @@ of the others. It then cannot know that a chord has one third and not two.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,14 +22,14 @@ from tqdm import tqdm
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.dataset import Dataset, load_songs
 from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
-from pianolstm.evaluation.baselines import Bigram, KneserNey, fitted_bigram
-from pianolstm.evaluation.fitting import ORDER
+from pianolstm.evaluation.baselines import KneserNey, fitted_bigram
+from pianolstm.evaluation.fitting import ngrams_of
 from pianolstm.evaluation.likelihood import nll
+from pianolstm.memory import Memory
 from pianolstm.vocabulary import Vocabulary
 
 PARTS = ("traindata", "validdata", "testdata")
 ORDERS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)  # of n-grams, tried upwards
-KINDS = ("notes of the last frame", "new notes", "ends of frames")  # of tokens
 
 
 class Published(NamedTuple):
@@ -52,7 +52,8 @@ PUBLISHED = (
 
 
 def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Training, validation and test pieces of a `.mat` file, each a bool roll (frames, 88).
+    """Training, validation and test pieces of a `.mat` file, each a roll (frames, 88)
+    of zeros and ones.
 
     Raises ValueError for a file that cannot be read or holds something else.
     """
@@ -60,25 +61,21 @@ def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], li
 
     path = Path(path)
     advice = "Use a file such as JSB_Chorales.mat, see the README"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file. {advice}")
     try:
         content = loadmat(path)
-    except Exception as error:  # a damaged file raises one of many kinds
+    except Exception as error:  # a missing or damaged file raises one of many kinds
         raise ValueError(f"{path.name}: no MATLAB file ({error}). {advice}") from error
     missing = [part for part in PARTS if part not in content]
     if missing:
         raise ValueError(f"{path.name}: {', '.join(missing)} missing. {advice}")
-    parts = ([], [], [])
-    for name, part in zip(PARTS, parts):
-        for number, roll in enumerate(content[name].ravel(), 1):
-            roll = np.asarray(roll)
-            if roll.ndim != 2 or roll.shape[1] != KEYS or not np.isin(roll, (0, 1)).all():
+    parts = tuple([np.asarray(roll) for roll in content[part].ravel()] for part in PARTS)
+    for name, rolls in zip(PARTS, parts):
+        for number, roll in enumerate(rolls, 1):
+            if roll.shape[1:] != (KEYS,) or not np.isin(roll, (0, 1)).all():
                 raise ValueError(
                     f"{path.name}: piece {number} of {name} has shape {roll.shape}; expected "
                     f"frames × {KEYS} of zeros and ones. {advice}"
                 )
-            part.append(roll.astype(bool))
     return parts
 
 
@@ -101,12 +98,9 @@ def roll_data(rolls: Path, encoding: PianoRollEncoding) -> Dataset:
     if not rolls.is_dir():
         return roll_dataset(*load_rolls(rolls), encoding)
     songs = load_songs(rolls, encoding)
-    if songs.split is None:  # a token store
-        return songs
-    lost = sum(encoding.lost(piece) for part in songs.split for piece in part)
-    return replace(
-        songs, report=f"{songs.report}\n{lost:,} notes lie between the frames and are in none"
-    )
+    lost = sum(encoding.lost(piece) for part in songs.split or () for piece in part)
+    note = f"{lost:,} notes lie between the frames and are in none"
+    return replace(songs, report=f"{songs.report}\n{note}")
 
 
 def frame_losses(
@@ -115,15 +109,11 @@ def frame_losses(
     """Nats of every frame, one array (frames,) a piece.
 
     losses: nats of every token after `<bos>`, as from `nll`; pieces: their ids, `<bos>` in front.
-    Raises ValueError if a piece does not end with a whole frame.
     """
     result = []
     for loss, ids in zip(losses, pieces, strict=True):
         ends = np.flatnonzero(ids[1:] == frame_end)
-        if not len(ends) or ends[-1] != len(loss) - 1:
-            raise ValueError("a piece does not end with a whole frame")
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        result.append(np.add.reduceat(loss.astype(float), starts))
+        result.append(np.add.reduceat(loss.astype(float), [0, *ends[:-1] + 1]))
     return result
 
 
@@ -143,15 +133,13 @@ def best_order(data: Dataset) -> KneserNey:
     """
     best, best_loss = None, np.inf
     for pieces in (data.train_own_key, data.train_all_keys):
-        lowest, without_gain = np.inf, 0
+        losses = []
         for order in tqdm(ORDERS, "n-grams, at most", unit="order", leave=False, disable=None):
             model = KneserNey(pieces, len(data.vocabulary), order)
-            loss = np.concatenate(model.losses(data.valid)).mean()
-            if loss < best_loss:
-                best, best_loss = model, loss
-            without_gain = 0 if loss < lowest else without_gain + 1
-            lowest = min(lowest, loss)
-            if without_gain == 2:
+            losses.append(np.concatenate(model.losses(data.valid)).mean())
+            if losses[-1] < best_loss:
+                best, best_loss = model, losses[-1]
+            if len(losses) - np.argmin(losses) > 2:
                 break
     return best
 
@@ -159,33 +147,29 @@ def best_order(data: Dataset) -> KneserNey:
 def repeats(ids: np.ndarray, frame_end: int) -> np.ndarray:
     """For each frame of a piece whether it is the same as the one before; bool, (frames,)."""
     frames = np.split(ids[1:], np.flatnonzero(ids[1:] == frame_end) + 1)[:-1]
-    same = [np.array_equal(before, after) for before, after in itertools.pairwise(frames)]
-    return np.array([False, *same])
+    return np.array([False, *(np.array_equal(*pair) for pair in pairwise(frames))])
 
 
-def repeat_losses(bigram: Bigram, data: Dataset, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Nats of every frame under a model that repeats the last frame, or else draws a new one.
+def repeat_losses(data: Dataset, bigram_losses: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Nats of every test frame under a model that repeats the last frame, or else draws a new one.
 
     p(frame) = r · [it is the last one] + (1 − r) · bigram(frame), where r is the share of frames of
     the training pieces that repeat the one before. A piece's first frame has none before it.
     """
-    frame_end = data.vocabulary.ids[FRAME_END]
-    r = np.concatenate([repeats(ids, frame_end) for ids in data.train_own_key]).mean()
-    result = []
-    for new, ids in zip(frame_losses(bigram.losses(pieces), pieces, frame_end), pieces):
-        mixed = -np.log(r * repeats(ids, frame_end) + (1 - r) * np.exp(-new))
-        mixed[:1] = new[:1]
-        result.append(mixed)
+    end = data.vocabulary.ids[FRAME_END]
+    r = np.concatenate([repeats(ids, end) for ids in data.train_own_key]).mean()
+    result = frame_losses(bigram_losses, data.test, end)
+    for nats, ids in zip(result, data.test):
+        nats[1:] = -np.log(r * repeats(ids, end) + (1 - r) * np.exp(-nats))[1:]
     return result
 
 
 def baseline_rows(data: Dataset) -> dict[str, float]:
     """Test nats a frame of the models that only count; what they choose, validation chooses."""
-    bigram, ngram = fitted_bigram(data), best_order(data)
-    repeated = repeat_losses(bigram, data, data.test)
+    bigram, ngram = fitted_bigram(data).losses(data.test), best_order(data)
     return {
-        "repeat the last frame": float(np.concatenate(repeated).mean()),
-        "bigram": frame_nll(bigram.losses(data.test), data, data.test),
+        "repeat the last frame": float(np.concatenate(repeat_losses(data, bigram)).mean()),
+        "bigram": frame_nll(bigram, data, data.test),
         f"Kneser-Ney, order {ngram.order}": frame_nll(ngram.losses(data.test), data, data.test),
     }
 
@@ -193,72 +177,29 @@ def baseline_rows(data: Dataset) -> dict[str, float]:
 # ---- results
 
 
-def kinds_of_tokens(ids: np.ndarray, frame_end: int) -> np.ndarray:
-    """What each token after `<bos>` is, an index into `KINDS`; shape (T − 1,)."""
-    kinds, last, current = [], set(), set()
-    for token in ids[1:].tolist():
-        if token == frame_end:
-            kinds.append(2)
-            last, current = current, set()
-        else:
-            kinds.append(int(token not in last))
-            current.add(token)
-    return np.array(kinds)
-
-
-def copying(
-    losses: Sequence[np.ndarray], data: Dataset, pieces: Sequence[np.ndarray]
-) -> dict[str, tuple[int, float, float]]:
-    """For each of `KINDS`: its tokens, nats a token, and nats a frame that all of them cost."""
-    frame_end = data.vocabulary.ids[FRAME_END]
-    kinds = np.concatenate([kinds_of_tokens(ids, frame_end) for ids in pieces])
-    frames = (kinds == KINDS.index("ends of frames")).sum()
-    result = {}
-    for index, kind in enumerate(KINDS):
-        nats = np.concatenate(losses)[kinds == index]
-        result[kind] = (len(nats), float(nats.mean()), float(nats.sum() / frames))
-    return result
-
-
 def measure(trained: Checkpoint, data: Dataset) -> dict:
-    """Validation and test nats a frame, and how validation fell while the network trained."""
-    valid, test = (nll(trained.model, part) for part in (data.valid, data.test))
-    valid_nats, history = frame_nll(valid.per_piece, data, data.valid), trained.history
-    tokens_a_frame = valid_nats / valid.mean
-    best = trained.best_epoch
-    return {
+    """Validation and test nats a frame: of the network, with its memory, with n-grams beside it."""
+    memory, kept = trained.memory, {}
+    if memory is not None:
+        kept["… and a memory of the piece"] = _nats(trained, data, memory)
+    if memory is not None and trained.train_config.memory == "ngrams":
+        beside = replace(memory, ngrams=ngrams_of(data))
+        kept["… and n-grams of the training pieces"] = _nats(trained, data, beside)
+    return _nats(trained, data, None) | {
         "network": trained.model.config.name,
         "parameters": trained.model.parameter_count(),
-        "epoch": best["epoch"],
-        "valid_loss": best["valid_loss"],
-        "minutes": round(history[-1]["seconds"] / 60, 2),
-        "tokens_per_second": int(np.median([row["tokens_per_second"] for row in history])),
-        "curve": [  # minutes and validation nats a frame
-            (round(row["seconds"] / 60, 2), round(row["valid_loss"] * tokens_a_frame, 3))
-            for row in history
-        ],
-        "valid": valid_nats,
-        "test": frame_nll(test.per_piece, data, data.test),
-        "kinds": copying(test.per_piece, data, data.test),
-        "with": with_memory(trained, data),
+        "minutes": round(trained.history[-1]["seconds"] / 60, 2),
+        "tokens_per_second": int(np.median([e["tokens_per_second"] for e in trained.history])),
+        "with": kept,
     }
 
 
-def with_memory(trained: Checkpoint, data: Dataset) -> dict[str, dict[str, float]]:
-    """Validation and test nats a frame of a network with its memory, and with n-grams beside it."""
-    memories, rows = {}, {}
-    if trained.memory is not None:
-        memories["… and a memory of the piece"] = trained.memory
-    if trained.memory is not None and trained.train_config.memory == "ngrams":
-        ngrams = KneserNey(data.train_all_keys, len(data.vocabulary), ORDER).probabilities
-        memories["… and n-grams of the training pieces"] = replace(trained.memory, ngrams=ngrams)
-    for row, memory in memories.items():
-        rows[row] = {}
-        for part in ("valid", "test"):
-            pieces = getattr(data, part)
-            losses = nll(trained.model, pieces, memory=memory).per_piece
-            rows[row][part] = frame_nll(losses, data, pieces)
-    return rows
+def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str, float]:
+    found = {}
+    for part in ("valid", "test"):
+        pieces = getattr(data, part)
+        found[part] = frame_nll(nll(trained.model, pieces, memory=memory).per_piece, data, pieces)
+    return found
 
 
 def own_rows(label: str, entry: dict) -> dict[str, float]:
@@ -269,11 +210,11 @@ def own_rows(label: str, entry: dict) -> dict[str, float]:
 def table(name: str, rows: dict[str, float]) -> str:
     """Test nats a frame of our rows, below what is published for the set of that name."""
     lines = [f"{'test nats a frame':60}{'':9}notes of a frame"]
-    name_of_set = name.lower().replace("_", "-")
     for row in PUBLISHED:
         for key, nats in row.nats.items():
-            if name_of_set.startswith(key.lower()):
+            if name.lower().replace("_", "-").startswith(key.lower()):
                 drawn = "each by itself" if row.factorises else "together"
                 lines.append(f"{row.name:60}{nats:6.2f}   {drawn}")
-    lines += [f"{label:60}{nats:6.2f}   together" for label, nats in rows.items()]
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, *(f"{label:60}{nats:6.2f}   together" for label, nats in rows.items())]
+    )

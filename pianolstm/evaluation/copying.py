@@ -1,17 +1,19 @@
-"""Does a piece copy? Runs that it shares with other music, and loops within itself.
+"""What comes back: runs that a piece shares with other music, loops, and bars heard before.
 
 Tokens are compared as they are: `longest_copied_runs` takes ids, and finds a copy in another key if
-it is given the training pieces in all keys. `Corpus` compares notes instead, whatever the encoding.
+it is given the training pieces in all keys. `longest_copies` compares notes, whatever the encoding.
 It reads a piece as a line of notes in order of onset, from high to low where onsets are equal, and
 describes each note but the first by its distance from the note before it and by its own length. Key
 and place in the bar do not matter, so n equal steps are n + 1 equal notes (of the first of them the
 length is not compared).
+
+A bar is the notes that start in it, each as its place in the bar, its length and its pitch (Foote
+1999, "Visualizing Music and Audio using Self-Similarity").
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,16 +22,18 @@ from pianolstm.piece import Piece
 UNKNOWN = 0  # the id that stands for many tokens and so cannot be a copy
 Step = tuple[float, float, float]  # semitones, quarters since the note before, quarters it lasts
 
+# ---- copies of other pieces, and loops
+
 
 def longest_copied_runs(
-    pieces: Sequence[Sequence[int]], training: Sequence[Sequence[int]]
-) -> list[tuple[int, int]]:
-    """Longest run of ids of each piece that also occurs in a training piece: (length, start).
+    pieces: Iterable[Sequence[int]], training: Iterable[Sequence[int]]
+) -> list[int]:
+    """The length of the longest run of ids of each piece that also occurs in a training piece.
 
-    A run does not contain the id 0 (`<unk>`) and lies within one training piece. Of equally long
-    runs the first counts. Raises ValueError for ids above 1,114,111, the last of Unicode.
+    A run does not contain the id 0 (`<unk>`) and lies within one training piece. Raises ValueError
+    for ids above 1,114,111, the last of Unicode.
     """
-    corpus = chr(UNKNOWN).join(_as_text(ids) for ids in training)
+    corpus = chr(UNKNOWN).join(map(_as_text, training))
     return [_longest_run(_as_text(ids), corpus) for ids in pieces]
 
 
@@ -38,14 +42,14 @@ def _as_text(ids: Sequence[int]) -> str:
     return "".join(map(chr, ids))
 
 
-def _longest_run(text: str, corpus: str) -> tuple[int, int]:
-    longest = best_start = 0
+def _longest_run(text: str, corpus: str) -> int:
+    longest = 0
     for start in range(len(text)):
-        run = text[start : start + 1 + longest]  # only a longer run is of interest
+        run = text[start : start + longest + 1]  # only a longer run is of interest
         while len(run) > longest and chr(UNKNOWN) not in run and run in corpus:
-            longest, best_start = len(run), start
-            run = text[start : start + 1 + longest]
-    return longest, best_start
+            longest += 1
+            run = text[start : start + longest + 1]
+    return longest
 
 
 def repetition(tokens: Sequence, window: int = 64) -> int:
@@ -75,36 +79,45 @@ def steps(piece: Piece) -> list[Step]:
     return [tuple(row) for row in np.column_stack([semitones, since, lengths]).tolist()]
 
 
-@dataclass(frozen=True)
-class Copy:
-    """The longest run of notes of a piece that also occurs in the corpus."""
+def longest_copies(pieces: Sequence[Piece], songs: Sequence[Piece]) -> list[int]:
+    """Notes of the longest run of each piece that occurs in a song, in any key and at any place."""
+    known = {step for song in songs for step in steps(song)}
+    ids = {step: number for number, step in enumerate(known, UNKNOWN + 1)}
 
-    notes: int
-    seconds: float  # from the beginning of its first note to the end of its last
+    def encode(piece: Piece) -> list[int]:
+        return [ids.get(step, UNKNOWN) for step in steps(piece)]
+
+    runs = longest_copied_runs(map(encode, pieces), map(encode, songs))
+    return [min(len(piece), run + 1) for piece, run in zip(pieces, runs)]
 
 
-class Corpus:
-    """Pieces to search for copies."""
+# ---- bars
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._ids: dict[Step, int] = {}  # from 1 on
-        self._encoded: list[list[int]] = []
-        for piece in pieces:
-            ids = [self._ids.setdefault(step, len(self._ids) + 1) for step in steps(piece)]
-            self._encoded.append(ids)
 
-    def _encode(self, piece: Piece) -> list[int]:
-        return [self._ids.get(step, UNKNOWN) for step in steps(piece)]
+def bar_contents(piece: Piece) -> list[frozenset[tuple[int, int, int]]]:
+    """(place, length, pitch) of the notes of each bar, times in ticks; also of empty bars."""
+    starts = piece.bar_starts()
+    bars = np.searchsorted(starts, piece.notes["onset"], side="right") - 1
+    contents: list[set] = [set() for _ in starts]
+    for bar, (onset, length, pitch, *_) in zip(bars, piece.notes.tolist()):
+        contents[bar].add((onset - int(starts[bar]), length, pitch))
+    return [frozenset(content) for content in contents]
 
-    def longest_copies(self, pieces: Sequence[Piece]) -> list[Copy]:
-        """The longest copied run of each piece, in any key and at any place."""
-        runs = longest_copied_runs([self._encode(piece) for piece in pieces], self._encoded)
-        copies = []
-        for piece, (length, start) in zip(pieces, runs):
-            notes = notes_in_order(piece)[start : start + length + 1]
-            seconds = 0.0
-            if len(notes):
-                end = (notes["onset"] + notes["duration"]).max()
-                seconds = piece.seconds_at(end) - piece.seconds_at(notes["onset"][0])
-            copies.append(Copy(len(notes), seconds))
-        return copies
+
+def returning_bars(piece: Piece) -> float:
+    """Share of the bars with notes that occurred before, exactly or transposed; NaN for none."""
+    bars = []
+    for bar in filter(None, bar_contents(piece)):
+        lowest = min(pitch for _, _, pitch in bar)
+        bars.append(frozenset((place, length, pitch - lowest) for place, length, pitch in bar))
+    return 1 - len(set(bars)) / len(bars) if bars else np.nan
+
+
+def self_similarity(piece: Piece) -> np.ndarray:
+    """How alike each two bars are, (bars, bars): the share of notes of either that both have.
+
+    That is the Jaccard index; two bars without notes are wholly alike.
+    """
+    bars = bar_contents(piece)
+    return np.array([[len(a & b) / max(len(a | b), 1) if a or b else 1.0 for b in bars]
+                     for a in bars])  # fmt: skip

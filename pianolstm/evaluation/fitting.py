@@ -6,7 +6,7 @@ voices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from pianolstm.dataset import Dataset
 from pianolstm.encodings import EOS
 from pianolstm.evaluation.baselines import KneserNey
 from pianolstm.evaluation.likelihood import predictions
-from pianolstm.memory import FLOOR, NGRAMS, OVERLAP, SHARES, SHARPNESS, Memory, Past
+from pianolstm.memory import FLOOR, NGRAMS, OVERLAP, SHARES, Memory, Past
 
 PRIOR = 10  # tokens that a range's default weights count for, because some ranges are rare
 ORDER = 48  # of the n-grams
@@ -27,43 +27,40 @@ SHARPNESSES = (4.0, 6.0)  # that are tried
 ROUNDS = 50  # of EM, and of L-BFGS
 
 
-def fit_memory(
-    pieces: Sequence[np.ndarray],
-    predictions: Iterable[np.ndarray],
-    ngrams: Callable[[Sequence[int]], np.ndarray] | None = None,
-    same: np.ndarray | None = None,
-    sharpness: float = SHARPNESS,
-    overlap: float = OVERLAP,
-) -> Memory:
-    """The memory that makes held-out pieces likeliest.
+def ngrams_of(data: Dataset) -> Callable[[Sequence[int]], np.ndarray]:
+    """What n-grams of the training pieces, in all keys, say after a past; for `Memory.ngrams`."""
+    return KneserNey(data.train_all_keys, len(data.vocabulary), ORDER).probabilities
 
-    predictions: the network's distribution (T − 1, V) before each token of a piece but the first,
-    one array a piece, as from `likelihood.predictions`; ngrams: as `KneserNey.probabilities`; same,
-    sharpness and overlap: as in `Memory`.
+
+def fit_memory(
+    pieces: Sequence[np.ndarray], predicted: Sequence[np.ndarray], memory: Memory
+) -> Memory:
+    """The memory that makes held-out pieces likeliest, of those that differ in what is fitted.
+
+    predicted: the network's distribution (T − 1, V) before each token of a piece but the first, one
+    array a piece, as from `likelihood.predictions`.
     """
-    memory = Memory(sharpness=sharpness, overlap=overlap, same=same)
-    network = np.concatenate(list(predictions)).astype(np.float32)  # (N, V)
+    network = np.concatenate(predicted).astype(np.float32)  # (N, V)
     targets = np.concatenate([piece[1:] for piece in pieces])
-    remembered, rows, counted = np.zeros_like(network), np.zeros(len(network), dtype=int), []
-    i = 0
+    recalled, rows, counted, places = [], [], [], iter(network)
     for piece in tqdm(pieces, "memory", unit="piece", leave=False, disable=None):
-        past = Past(same=same)
+        past = Past(same=memory.same)
         for token in piece[:-1]:
             past.add(int(token))
-            remembered[i], rows[i] = memory.recall(network[i], past)
-            if ngrams is not None:
-                counted.append(ngrams(past.tokens).astype(np.float32))
-            i += 1
-    hits = np.arange(len(targets)), targets
+            p, row = memory.recall(next(places), past)
+            recalled.append(p.astype(np.float32))
+            rows.append(row)
+            if memory.ngrams is not None:
+                counted.append(memory.ngrams(past.tokens).astype(np.float32))
+    remembered, rows = np.stack(recalled), np.array(rows)
+    hits = np.arange(len(rows)), targets
     shares = fit_shares(remembered[hits].astype(float), network[hits].astype(float), rows)
     share = shares[rows, None].astype(np.float32)
-    average = np.log(np.maximum(share * remembered + (1 - share) * network, FLOOR))[:, :, None]
-    found = {"shares": shares, "exponents": fit_exponents(average, targets, rows)}
-    if ngrams is not None:
-        counts = np.log(np.maximum(np.stack(counted), FLOOR))[:, :, None]
-        voices = np.concatenate([average, counts], axis=2)  # (N, V, 2)
-        found["beside_ngrams"] = fit_exponents(voices, targets, rows)
-    return replace(memory, **found, ngrams=ngrams)
+    voices = [share * remembered + (1 - share) * network]
+    found = {"shares": shares, "exponents": fit_exponents(voices, targets, rows)}
+    if memory.ngrams is not None:
+        found["beside_ngrams"] = fit_exponents([*voices, np.stack(counted)], targets, rows)
+    return replace(memory, **found)
 
 
 def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
@@ -74,20 +71,19 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
     below 1, good for likelihood, would make each note a little more random. So all are 1. With the
     weights for n-grams beside it, if `TrainConfig.memory` says "ngrams".
     """
-    pieces, found = data.valid, []
-    writes = EOS in data.vocabulary
-    overlap = 0.0 if writes else OVERLAP
-    predicted = list(predictions(trained.model, pieces))
-    for sharpness in SHARPNESSES:
-        memory = fit_memory(pieces, predicted, None, trained.same, sharpness, overlap)
-        nats = sum(memory.losses(*pair).sum() for pair in zip(pieces, predicted))
-        found.append((nats, sharpness, memory))
-    _, sharpness, memory = min(found)
+    writes, pieces = EOS in data.vocabulary, data.valid
+    predicted = predictions(trained.model, pieces)
+    plain = Memory(same=trained.same, overlap=0.0 if writes else OVERLAP)
+
+    def nats(memory: Memory) -> float:
+        return sum(memory.losses(*pair).sum() for pair in zip(pieces, predicted))
+
+    tried = [fit_memory(pieces, predicted, replace(plain, sharpness=s)) for s in SHARPNESSES]
+    best = min(tried, key=nats)
     if trained.train_config.memory == "ngrams":
-        ngrams = KneserNey(data.train_all_keys, len(data.vocabulary), ORDER).probabilities
-        memory = fit_memory(pieces, predicted, ngrams, trained.same, sharpness, overlap)
-    ones = {"exponents": np.ones_like(memory.exponents)} if writes else {}
-    return replace(memory, ngrams=None, **ones)
+        best = fit_memory(pieces, predicted, replace(best, ngrams=ngrams_of(data)))
+    exponents = np.ones_like(best.exponents) if writes else best.exponents
+    return replace(best, ngrams=None, exponents=exponents)
 
 
 def fit_shares(remembered: np.ndarray, network: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -106,21 +102,23 @@ def fit_shares(remembered: np.ndarray, network: np.ndarray, rows: np.ndarray) ->
     return shares
 
 
-def fit_exponents(logs: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def fit_exponents(
+    voices: Sequence[np.ndarray], targets: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
     """The exponents (R, K) of voices, found by L-BFGS; their likelihood has a single maximum.
 
-    logs: of every voice's distribution, (N, V, K); targets: the tokens that came, (N,).
+    voices: K distributions for every token, each (N, V); targets: the tokens that came, (N,).
     """
-    K = logs.shape[2]
-    logs, targets, rows = map(torch.from_numpy, (logs, targets.astype(np.int64), rows))
-    prior = torch.tensor([NGRAMS if K == 2 else (1.0,)] * len(SHARES))
+    logs = torch.from_numpy(np.log(np.maximum(np.stack(voices, axis=2), FLOOR)))  # (N, V, K)
+    came, rows = torch.from_numpy(targets.astype(np.int64)), torch.from_numpy(rows)
+    prior = torch.tensor([NGRAMS if len(voices) == 2 else (1.0,)] * len(SHARES))
     exponents = prior.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([exponents], max_iter=ROUNDS, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         scores = (logs * exponents[rows][:, None]).sum(dim=2)  # (N, V)
-        nats = cross_entropy(scores, targets, reduction="sum")
+        nats = cross_entropy(scores, came, reduction="sum")
         nats = nats + PRIOR * (exponents - prior).square().sum()
         nats.backward()
         return nats

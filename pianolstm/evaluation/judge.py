@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pianolstm.evaluation.comparison import Interval, bootstrap
 from pianolstm.evaluation.copying import notes_in_order
+from pianolstm.evaluation.statistics import Interval, bootstrap
 from pianolstm.piece import Piece
 
 NOTES = 64  # of an excerpt: about four bars of a chorale
@@ -68,17 +68,19 @@ class Judge(nn.Module):
 
 def transposed(excerpts: torch.Tensor, semitones: torch.Tensor) -> torch.Tensor:
     """Excerpts (B, notes, 32), each moved by its semitones (B,)."""
-    places = (torch.arange(12) - semitones[:, None]) % 12  # (B, 12)
+    rows, places = torch.arange(len(excerpts))[:, None], torch.arange(12) - semitones[:, None]
     moved = excerpts.clone()
-    for i, place in enumerate(places):
-        moved[i, :, :12] = excerpts[i][:, place]
+    moved[:, :, :12] = excerpts.transpose(1, 2)[rows, places % 12].transpose(1, 2)
     moved[:, :, 12] += semitones[:, None] / 12
     return moved
 
 
 def long_enough(pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces that have an excerpt of `NOTES` notes."""
-    return [piece for piece in pieces if len(piece) >= NOTES]
+    """The pieces that have an excerpt of `NOTES` notes. Raises ValueError if none has."""
+    found = [piece for piece in pieces if len(piece) >= NOTES]
+    if not found:
+        raise ValueError(f"none of {len(pieces)} pieces has {NOTES} notes. Give longer ones")
+    return found
 
 
 def train_judge(
@@ -87,11 +89,9 @@ def train_judge(
     """Train a judge on pieces of both kinds; each epoch draws an excerpt of every piece.
 
     The kind with fewer pieces is drawn from more often, so that both are equally frequent. Raises
-    ValueError if a kind has no piece of `NOTES` notes.
+    ValueError as `long_enough` does.
     """
     kinds = [[features(piece) for piece in long_enough(kind)] for kind in (human, generated)]
-    if not all(kinds):
-        raise ValueError(f"no piece of {NOTES} notes or more among the human or the generated ones")
     number = max(map(len, kinds))
     labels = torch.tensor([1.0] * number + [0.0] * number)
     generator = np.random.default_rng(seed)
@@ -130,41 +130,20 @@ def accuracy(judge: Judge, human: Sequence[Piece], generated: Sequence[Piece]) -
     """Share of excerpts that the judge gets right, with a 95 % confidence interval over pieces.
 
     A piece counts once, with the mean over its successive excerpts. Both kinds count equally.
-    Raises ValueError if one has no piece of `NOTES` notes.
+    Raises ValueError as `long_enough` does.
     """
-    rows = []  # (share right, kind)
-    for kind, (name, pieces) in enumerate((("human", human), ("generated", generated))):
-        if not long_enough(pieces):
-            raise ValueError(f"no {name} piece of {NOTES} notes")
+    rows = []  # (share right, whether human)
+    for is_human, pieces in ((True, human), (False, generated)):
         for piece in long_enough(pieces):
-            called_human = _share_called_human(judge, piece)
-            rows.append((called_human if name == "human" else 1 - called_human, kind))
+            notes = torch.from_numpy(features(piece))
+            excerpts = notes[: len(notes) // NOTES * NOTES].reshape(-1, NOTES, FEATURES)
+            with torch.inference_mode():
+                right = (judge(excerpts) > 0) == is_human
+            rows.append((float(right.double().mean()), is_human))
     return bootstrap(rows, _balanced)
-
-
-def verdict(
-    human: Sequence[Sequence[Piece]], generated: Sequence[Sequence[Piece]], seed: int
-) -> tuple[Interval, dict[str, list[int]]]:
-    """How often a judge is right that is trained on the first part of each kind, on the second.
-
-    Beside it the numbers of pieces, human and generated, on which it was trained and asked.
-    Raises ValueError as `train_judge` and `accuracy` do.
-    """
-    found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
-    return found, {
-        name: [len(long_enough(kind[part])) for kind in (human, generated)]
-        for part, name in enumerate(("trained_on", "judged"))
-    }
-
-
-def _share_called_human(judge: Judge, piece: Piece) -> float:
-    notes = torch.from_numpy(features(piece))
-    excerpts = notes[: len(notes) // NOTES * NOTES].reshape(-1, NOTES, FEATURES)
-    with torch.inference_mode():
-        return float((judge(excerpts) > 0).double().mean())
 
 
 def _balanced(rows: np.ndarray) -> float:
     """The mean of both kinds' means; rows (share right, kind)."""
-    kinds = [rows[rows[:, 1] == kind, 0] for kind in (0, 1)]
-    return float(np.mean([values.mean() for values in kinds if len(values)]))
+    kinds = [rows[rows[:, 1] == kind, 0].mean() for kind in np.unique(rows[:, 1])]
+    return float(np.mean(kinds))

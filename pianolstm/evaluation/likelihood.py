@@ -7,6 +7,7 @@ other token is, `<unk>` among them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,10 @@ from tqdm import tqdm
 from pianolstm.dataset import windows
 from pianolstm.encodings import BOS, Encoding
 from pianolstm.evaluation.baselines import Bigram
-from pianolstm.evaluation.comparison import Interval, bootstrap, ratio
+from pianolstm.evaluation.statistics import Interval, bootstrap, ratio
 from pianolstm.memory import Memory
 from pianolstm.piece import Piece
-from pianolstm.vocabulary import UNK_ID, Vocabulary
+from pianolstm.vocabulary import Vocabulary
 
 PITCHES = 128  # that a note behind `<unk>` may have
 DURATIONS = 48  # lengths that it may have: up to a whole note, in twelfths of a quarter
@@ -61,80 +62,74 @@ def nll(
     if not any(len(piece) > 1 for piece in pieces):
         raise ValueError("no piece of two tokens or more: there is nothing to predict")
     if memory is not None:
-        shown = tqdm(pieces, "measuring", unit="piece", leave=False, disable=None)
         predicted = predictions(model, pieces)
+        shown = tqdm(pieces, "measuring", unit="piece", leave=False, disable=None)
         return Likelihood([memory.losses(piece, p) for piece, p in zip(shown, predicted)])
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        if model.reads == "windows":
-            past = np.concatenate(pieces) if before is None else before
-            past = np.resize(past[-window:], window)  # repeated if it is too short
-            losses = _window_losses(model, pieces, past, every)
-        else:
-            losses = _stream_losses(model, pieces)
-    model.train(was_training)
+    if model.reads == "windows":
+        past = np.concatenate(pieces) if before is None else before
+        past = np.resize(past[-window:], window)  # repeated if it is too short
+        return Likelihood(_window_losses(model, pieces, past, every))
+    losses = [np.zeros(0)] * len(pieces)
+    for i, logits in _logits(model, pieces):
+        targets = torch.from_numpy(pieces[i][1:].astype(np.int64)).to(logits.device)
+        losses[i] = cross_entropy(logits, targets, reduction="none").cpu().numpy()
     return Likelihood(losses)
 
 
-def predictions(model: torch.nn.Module, pieces: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def predictions(model: torch.nn.Module, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The distribution before each token of a piece but the first, (T − 1, V), one a piece.
 
     Raises ValueError for a network that reads windows.
     """
     if model.reads == "windows":
         raise ValueError("a network that reads windows has no prediction for a piece's beginning")
-    device, was_training = next(model.parameters()).device, model.training
-    for piece in pieces:
-        ids = torch.from_numpy(piece[None, :-1].astype(np.int64)).to(device)
-        if not ids.numel():
-            yield np.zeros((0, model.config.vocabulary_size))
-            continue
-        with torch.inference_mode():
-            logits, _ = model.eval()(ids)  # (1, T − 1, V)
-        model.train(was_training)
-        yield logits[0].double().softmax(dim=1).cpu().numpy()
+    result = [np.zeros((0, model.config.vocabulary_size))] * len(pieces)
+    for i, logits in _logits(model, pieces):
+        result[i] = logits.cpu().double().softmax(dim=1).numpy()
+    return result
+
+
+@contextmanager
+def _asked(model: torch.nn.Module) -> Iterator[torch.device]:
+    """Where the network's weights are; it is measured without dropout, and left as it was."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        yield next(model.parameters()).device
+    model.train(was_training)
+
+
+def _logits(
+    model: torch.nn.Module, pieces: Sequence[np.ndarray]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Place and logits (T − 1, V) of each piece of two tokens or more, the shortest first."""
+    by_length = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
+    measured = [i for i in by_length if len(pieces[i]) > 1]
+    for start in range(0, len(measured), 32):  # pieces of similar length side by side
+        group = measured[start : start + 32]
+        inputs = [torch.from_numpy(pieces[i][:-1].astype(np.int64)) for i in group]
+        with _asked(model) as device:
+            logits, _ = model(pad_sequence(inputs, batch_first=True).to(device))  # (B, T − 1, V)
+        for i, row, ids in zip(group, logits, inputs):
+            yield i, row[: len(ids)]
 
 
 def _window_losses(
     model: torch.nn.Module, pieces: Sequence[np.ndarray], past: np.ndarray, every: int
 ) -> list[np.ndarray]:
     """Nats of every counted token, predicted from the window of `len(past)` tokens before it."""
-    device = next(model.parameters()).device
     inputs, targets = windows(np.concatenate([past, *pieces]), len(past))  # one window a token
     place = np.concatenate([np.arange(len(piece)) for piece in pieces])
     counted = np.flatnonzero(place > 0)[::every]
     batches = []
     parts = torch.from_numpy(counted).split(256)
-    for index in tqdm(parts, "measuring", unit="batch", leave=False, disable=None):
-        logits = model.predict_next(inputs[index].to(device))
-        target = targets[index].to(device).long()
-        batches.append(cross_entropy(logits, target, reduction="none").cpu())
+    with _asked(model) as device:
+        for index in tqdm(parts, "measuring", unit="batch", leave=False, disable=None):
+            logits = model.predict_next(inputs[index].to(device)).cpu()
+            batches.append(cross_entropy(logits, targets[index].long(), reduction="none"))
     losses = torch.cat(batches).numpy()
     piece_of = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])[counted]
     return [losses[piece_of == i] for i in range(len(pieces))]
-
-
-def _stream_losses(model: torch.nn.Module, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Nats of every counted token, predicted from all of its piece before it."""
-    device = next(model.parameters()).device
-    losses = [np.zeros(0)] * len(pieces)
-    by_length = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
-    measured = [i for i in by_length if len(pieces[i]) > 1]
-    for start in range(0, len(measured), 32):  # pieces of similar length side by side
-        group = measured[start : start + 32]
-        ids = [torch.from_numpy(pieces[i].astype(np.int64)) for i in group]
-        batch = pad_sequence(ids, batch_first=True).to(device)  # (B, T)
-        logits, _ = model(batch[:, :-1])  # (B, T − 1, V)
-        found = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").cpu().numpy()
-        for row, i in zip(found, group):
-            losses[i] = row[: len(pieces[i]) - 1]
-    return losses
-
-
-def uniform_nll(vocabulary_size: int) -> float:
-    """Nats a token of a model that knows nothing: ln V."""
-    return float(np.log(vocabulary_size))
 
 
 def unigram_nll(
@@ -143,19 +138,6 @@ def unigram_nll(
     """Nats a token of a model that knows how common each token is (one added to every count)."""
     log_p = np.log(Bigram(train, vocabulary_size).unigram)
     return float(-np.concatenate([log_p[piece[1:]] for piece in held_out]).mean())
-
-
-def bigram_nll(
-    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
-) -> float:
-    """Nats a token of a model that knows which token follows which (`Bigram`)."""
-    return float(np.concatenate(Bigram(train, vocabulary_size).losses(held_out)).mean())
-
-
-def unknown_share(pieces: Sequence[np.ndarray]) -> float:
-    """Share of `<unk>` among the counted tokens (the first of each piece is not)."""
-    counted = np.concatenate([piece[1:] for piece in pieces])
-    return float((counted == UNK_ID).mean())
 
 
 @dataclass(frozen=True)
@@ -202,13 +184,9 @@ def note_likelihood(
     nats = np.zeros(len(pieces))
     for index, (piece, loss) in enumerate(zip(pieces, losses, strict=True)):
         tokens = encoding.encode(piece)
-        if tokens[0] != BOS:
-            raise ValueError(f"{encoding} has no {BOS}: the first token would be free of charge")
-        if len(loss) != len(tokens) - 1:
-            raise ValueError(
-                f"piece {piece.name!r}: {len(loss)} losses for {len(tokens)} tokens; give one for "
-                f"each token after {BOS}"
-            )
+        if tokens[0] != BOS or len(loss) != len(tokens) - 1:
+            found = f"{len(loss)} losses for {len(tokens)} tokens that begin with {tokens[0]}"
+            raise ValueError(f"piece {piece.name!r}: {found}; give one for each after a {BOS}")
         nats[index] = loss.sum()
         for token in tokens:
             if token not in vocabulary:

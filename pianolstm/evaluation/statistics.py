@@ -1,4 +1,4 @@
-"""What a piece is like, in numbers that can be compared.
+"""What a piece is like, in numbers that can be compared; and how sure a number of a set is.
 
 A statistic is a function of a `Piece`, or of its `part_lines`; times are in quarters. It is NaN
 where a piece has too little for it. A new statistic is one new function.
@@ -10,19 +10,67 @@ and Voice Leading".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.piece import PITCH_CLASS_NAMES, Piece, key_sharps
+from pianolstm.piece import Piece, key_sharps
 
 # Probe-tone profiles of Krumhansl and Kessler, from C: Krumhansl 1990, table 2.1
-MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+PROFILES = {
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
 NO_KEY = (-1, "none")
 TRIADS = ({0, 3}, {0, 3, 7}, {0, 4}, {0, 4, 7})  # semitones above the root, with or without fifth
 CONSONANT = (0, 3, 4, 5, 7, 8, 9)  # semitones modulo 12: unisons, thirds, fourths, fifths, sixths
 SILENT = -1
+DRAWS = 1000  # of a bootstrap
+
+# ---- sets of pieces
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A statistic of a set of pieces, with a 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray, statistic: Callable[[np.ndarray], float] = np.mean
+) -> Interval:
+    """A statistic of one value, or one row of values, a piece, with its percentile interval.
+
+    Pieces are drawn again with replacement; the interval holds the middle 95 % of the results
+    (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13). If all pieces have
+    the same value the interval has no width, which is too optimistic: if none of n pieces has an
+    event, up to 3/n of all pieces may still have it. Raises ValueError if no piece has a value.
+    """
+    rows = np.array([row for row in values if not np.isnan(row).any()], dtype=float)
+    if not len(rows):
+        raise ValueError(f"{len(values)} pieces, none of which has this statistic")
+    generator = np.random.default_rng(0)
+    results = [statistic(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(DRAWS)]
+    return Interval(float(statistic(rows)), *np.percentile(results, [2.5, 97.5]).tolist())
+
+
+def ratio(rows: np.ndarray) -> float:
+    """Rows (sum, count), one a piece → the sum divided by the count, over all pieces."""
+    count = rows[:, 1].sum()
+    return float(rows[:, 0].sum() / count) if count else np.nan
+
+
+def pooled(rows: np.ndarray) -> float:
+    """Rows (events, occasions), one a piece → events per 1,000 occasions, over all pieces."""
+    return 1000 * ratio(rows)
+
 
 # ---- time
 
@@ -30,11 +78,6 @@ SILENT = -1
 def bars(piece: Piece) -> int:
     """Length in bars."""
     return len(piece.bar_starts())
-
-
-def durations(piece: Piece) -> np.ndarray:
-    """Length of every note, shape (notes,)."""
-    return piece.notes["duration"] / piece.ticks_per_quarter
 
 
 def silences(piece: Piece) -> np.ndarray:
@@ -68,7 +111,7 @@ def key_fits(piece: Piece) -> dict[Key, float]:
     if not weights.std():
         return {}
     fits = {}
-    for mode, profile in (("major", MAJOR_PROFILE), ("minor", MINOR_PROFILE)):
+    for mode, profile in PROFILES.items():
         for tonic in range(12):
             fits[tonic, mode] = np.corrcoef(np.roll(profile, tonic), weights)[0, 1]
     return fits
@@ -86,12 +129,6 @@ def written_key(piece: Piece) -> Key:
         return NO_KEY
     sharps, minor = key_sharps(piece.key)
     return (7 * sharps + 9 * minor) % 12, "minor" if minor else "major"
-
-
-def key_text(piece: Piece) -> str:
-    """`key_of` in words: "G major"."""
-    tonic, mode = key_of(piece)
-    return f"{PITCH_CLASS_NAMES[tonic]} {mode}" if tonic >= 0 else "no key"
 
 
 def sounding(piece: Piece, tick: int) -> np.ndarray:
