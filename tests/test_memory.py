@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pianolstm.checkpoint import load_pretrained, save_checkpoint
+from pianolstm.dataset import Dataset
 from pianolstm.evaluation.baselines import KneserNey
-from pianolstm.evaluation.fitting import fit_memory
+from pianolstm.evaluation.fitting import best_keys, fit_memory
 from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.generation import generate, probabilities
 from pianolstm.memory import OVERLAP, PASSED_OVER, SHARPNESS, Memory, Past, R
 from pianolstm.networks import NetworkConfig, build_network
+from pianolstm.vocabulary import ALL_KEYS
 
 V = 7  # as the fixture `tiny`
 TOKENS = st.lists(st.integers(1, 3), max_size=40)
@@ -175,3 +177,19 @@ def test_a_memory_travels_in_a_checkpoint(tmp_path):
     damaged = wanted.to_dict() | {"shares": [0.5]}
     with pytest.raises(ValueError, match="shapes"):
         Memory.from_dict(damaged)
+
+
+def test_keys_are_chosen_on_validation_and_travel_in_a_checkpoint(tmp_path):
+    trained = load_pretrained("rolls")  # learned in all keys
+    pieces = [trained.vocabulary.encode(["<bos>", *["G4", "E4", "C4", "|"] * n]) for n in (2, 9)]
+    data = Dataset.from_ids(trained.encoding, trained.vocabulary, pieces, pieces)
+    chosen = best_keys(trained, data)
+    losses = {keys: nll(replace(trained, keys=keys).predictor, pieces).mean
+              for keys in ((0,), ALL_KEYS)}  # fmt: skip
+    assert chosen == min(losses, key=losses.get) and losses[(0,)] != losses[ALL_KEYS]
+    save_checkpoint(tmp_path / "a.safetensors", replace(trained, keys=ALL_KEYS))
+    found = load_pretrained(str(tmp_path / "a.safetensors"))
+    assert found.keys == ALL_KEYS and trained.predictor is trained.model
+    assert nll(found.predictor, pieces).mean == pytest.approx(losses[ALL_KEYS])
+    one_key = replace(trained, train_config=replace(trained.train_config, transpose=False))
+    assert best_keys(one_key, data) == (0,)

@@ -14,12 +14,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from pianolstm.checkpoint import Checkpoint
+from pianolstm.checkpoint import OWN_KEY, Checkpoint
 from pianolstm.dataset import Dataset
 from pianolstm.encodings import EOS
 from pianolstm.evaluation.baselines import KneserNey
-from pianolstm.evaluation.likelihood import predictions
+from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.memory import FLOOR, NGRAMS, OVERLAP, SHARES, Memory, Past
+from pianolstm.vocabulary import ALL_KEYS
 
 PRIOR = 10  # tokens that a range's default weights count for, because some ranges are rare
 ORDER = 48  # of the n-grams
@@ -72,7 +73,7 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
     weights for n-grams beside it, if `TrainConfig.memory` says "ngrams".
     """
     writes, pieces = EOS in data.vocabulary, data.valid
-    predicted = predictions(trained.model, pieces)
+    predicted = predictions(trained.predictor, pieces)
     plain = Memory(same=trained.same, overlap=0.0 if writes else OVERLAP)
 
     def nats(memory: Memory) -> float:
@@ -84,6 +85,18 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
         best = fit_memory(pieces, predicted, replace(best, ngrams=ngrams_of(data)))
     exponents = np.ones_like(best.exponents) if writes else best.exponents
     return replace(best, ngrams=None, exponents=exponents)
+
+
+def best_keys(trained: Checkpoint, data: Dataset) -> tuple[int, ...]:
+    """The keys in which a network should read a piece: all, or its own, as validation says.
+
+    A network that never learned other keys reads each piece in its own.
+    """
+    if not trained.train_config.transpose:
+        return OWN_KEY
+    in_all_keys = replace(trained, keys=ALL_KEYS).predictor
+    worse = nll(trained.model, data.valid).mean <= nll(in_all_keys, data.valid).mean
+    return OWN_KEY if worse else ALL_KEYS
 
 
 def fit_shares(remembered: np.ndarray, network: np.ndarray, rows: np.ndarray) -> np.ndarray:
