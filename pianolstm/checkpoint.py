@@ -225,8 +225,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         part = "encoding"
         encoding = encoding_from_dict(header[part])
         part = "network"
-        settings = header[part] | {"hidden": tuple(header[part]["hidden"])}
-        config = _of_right_types(NetworkConfig(**settings))
+        config = _of_right_types(NetworkConfig(**header[part]))
         if config.vocabulary_size != len(vocabulary):
             raise ValueError(f"vocabulary_size is not that of the {len(vocabulary)} tokens")
         tokens = vocabulary.tokens
