@@ -146,12 +146,12 @@ def test_a_token_of_a_long_piece_costs_less_than_a_millisecond():
     assert time.process_time() - begin < 10
 
 
-SAME = np.array([0, 1, 2, 3, 3, PASSED_OVER, 6])  # 4 counts as a 3; 5 as not there
+SAME = np.array([0, 1, 2, 3, 3, PASSED_OVER, 6])  # 4 counts as a 3; 5 announces the end
 
 
-def test_tokens_of_a_class_match_and_what_is_passed_over_does_not_part():
+def test_tokens_of_a_class_match_and_nothing_is_recalled_once_the_end_is_announced():
     assert Past([1, 2, 3, 6, 1, 2, 4], SAME).predict(V) == (pytest.approx(np.eye(V)[6]), 3)
-    assert Past([1, 2, 3, 6, 1, 5, 2, 5, 4, 5], SAME).predict(V) == (pytest.approx(np.eye(V)[6]), 3)
+    assert Past([1, 2, 3, 6, 1, 2, 4, 5], SAME).predict(V) == (pytest.approx(np.zeros(V)), 0)
 
 
 def test_within_a_class_the_network_decides_and_nothing_is_copied_that_it_forbids():
