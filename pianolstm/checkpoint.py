@@ -21,10 +21,17 @@ from torch import nn
 
 from pianolstm.encodings import Encoding, encoding_from_dict
 from pianolstm.memory import PASSED_OVER, Memory
-from pianolstm.networks import NETWORKS, NetworkConfig, build_network, network_config
-from pianolstm.vocabulary import Vocabulary
+from pianolstm.networks import (
+    NETWORKS,
+    InSeveralKeys,
+    NetworkConfig,
+    build_network,
+    network_config,
+)
+from pianolstm.vocabulary import Vocabulary, transposed_ids
 
 FORMAT = "pianolstm 2"
+OWN_KEY = (0,)  # semitones by which a piece is moved
 PARTS = {  # of a header beside the format, and what each is
     "network": dict,
     "encoding": dict,
@@ -113,6 +120,16 @@ class Checkpoint:
     train_config: TrainConfig = field(default_factory=TrainConfig)
     command: str = ""  # that trained it
     memory: Memory | None = None  # of a piece's own past, for networks that write with one
+    keys: tuple[int, ...] = OWN_KEY  # semitones: in which keys `predictor` reads a piece
+
+    @property
+    def predictor(self) -> nn.Module:
+        """What measures and writes: the network, or the mean of what it expects in all `keys`."""
+        if self.keys == OWN_KEY:
+            return self.model
+        tokens = self.vocabulary.tokens
+        table = transposed_ids(self.encoding, self.vocabulary, tokens, self.keys)
+        return InSeveralKeys(self.model, table).eval()
 
     @property
     def counts(self) -> dict[int, int]:
@@ -142,6 +159,7 @@ class Checkpoint:
             "train": asdict(self.train_config),
             "history": self.history,
             "command": self.command,
+            "keys": self.keys,
         }
 
 
@@ -207,8 +225,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         part = "encoding"
         encoding = encoding_from_dict(header[part])
         part = "network"
-        settings = header[part] | {"hidden": tuple(header[part]["hidden"])}
-        config = _of_right_types(NetworkConfig(**settings))
+        config = _of_right_types(NetworkConfig(**header[part]))
         if config.vocabulary_size != len(vocabulary):
             raise ValueError(f"vocabulary_size is not that of the {len(vocabulary)} tokens")
         tokens = vocabulary.tokens
@@ -226,6 +243,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
         if part in header:
             found.memory = Memory.from_dict(header[part], found.same)
+        part = "keys"
+        found.keys = tuple(map(int, header.get(part, OWN_KEY)))
     except Exception as error:  # whatever the parts raise
         raise CheckpointError(
             f"{path.name}: its {part} cannot be used ({type(error).__name__}: {error}). Fetch or "

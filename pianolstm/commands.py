@@ -97,7 +97,10 @@ def _fit(
             sys.exit(0)  # the first of several processes says the rest
     trained = load_checkpoint(out / "last.safetensors") if last else best
     if config.memory:
+        trained.keys = ev.best_keys(trained, data)
         trained.memory = ev.best_memory(trained, data)
+        if not last:
+            save_checkpoint(out / "best.safetensors", trained)
     row = best.best_epoch
     print(f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, validation "
           f"{row['valid_loss']:.3f} nats a token, {out}/best.safetensors")  # fmt: skip

@@ -69,9 +69,9 @@ def compose(
         raise ValueError(f"--length {length}: give at least 1")
     if bars:
         rules = [LastBar(ids) for _ in seeds]
-    new = generate(network.model, prompts, length, seeds, temperature, top_p=top_p, progress=None,
-                   stop=ids.get(EOS), counts=network.counts, memory=network.memory,
-                   rules=rules)  # fmt: skip
+    new = generate(network.predictor, prompts, length, seeds, temperature, top_p=top_p,
+                   progress=None, stop=ids.get(EOS), counts=network.counts,
+                   memory=network.memory, rules=rules)  # fmt: skip
     pieces = pieces_of(network, prompts, new, length)
     return [piece.bars(1, bars) for piece in pieces] if bars else pieces
 
@@ -126,7 +126,7 @@ def imitations(
 
     They are the network's, or a bigram's in the network's tokens. Seeds count up from `seed`.
     """
-    model, counts = (fitted_bigram(data), {}) if by_bigram else (network.model, network.counts)
+    model, counts = (fitted_bigram(data), {}) if by_bigram else (network.predictor, network.counts)
     generated, length = [], usual_length(network)
     for part in (data.train_own_key, [*data.valid, *data.test]):
         starts = [ids[:1] for ids in part]

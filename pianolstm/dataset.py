@@ -21,11 +21,10 @@ from pianolstm.grid import quantise
 from pianolstm.piece import Piece, listed
 from pianolstm.split import PARTS, Split, is_chorale, split_pieces
 from pianolstm.store import StoreError, is_store, open_store
-from pianolstm.vocabulary import ALL_KEYS, UNK_ID, Vocabulary
+from pianolstm.vocabulary import ALL_KEYS, OUT_OF_RANGE, UNK_ID, Vocabulary, transposed_ids
 
 IGNORE = -100  # target of a padded step; PyTorch's cross-entropy passes over it
 OWN_KEY = ALL_KEYS.index(0)
-OUT_OF_RANGE = -1  # in a table of ids: the token has no place in that key
 
 
 @dataclass(frozen=True)
@@ -121,18 +120,8 @@ class Dataset:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """The id of every one of `tokens` in each key of `ALL_KEYS`, shape (12, tokens).
-
-        `OUT_OF_RANGE` where a note had to move by an octave: it does not come back.
-        """
-        known, move = self.vocabulary.ids, self.encoding.transpose
-        table = np.full((len(ALL_KEYS), len(self.tokens)), OUT_OF_RANGE, dtype=np.int64)
-        for key, semitones in enumerate(ALL_KEYS):
-            for place, token in enumerate(self.tokens):
-                moved = move(token, semitones)
-                if move(moved, -semitones) == token:
-                    table[key, place] = known.get(moved, UNK_ID)
-        return table
+        """The id of every one of `tokens` in each key of `ALL_KEYS`, see `transposed_ids`."""
+        return transposed_ids(self.encoding, self.vocabulary, self.tokens, ALL_KEYS)
 
     def _places(self, part: str) -> list[int]:
         return np.flatnonzero(self.parts == PARTS.index(part)).tolist()

@@ -58,7 +58,7 @@ def fill_in(
     """All particles that harmonise a melody, with their genealogy. See `harmonise`."""
     frames, ids = known_frames(melody, network), network.vocabulary.ids
     start, end = ids[BOS], ids[FRAME_END]
-    return run_particles(network.model, frames, start, end, particles, seed, temperature)
+    return run_particles(network.predictor, frames, start, end, particles, seed, temperature)
 
 
 # ---- melodies

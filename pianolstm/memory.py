@@ -30,7 +30,7 @@ FITTED = ("shares", "exponents", "beside_ngrams")  # fields of `Memory`: tables 
 SHARPNESS = 4.0  # how much more the longer of two matches counts
 NGRAMS = (0.8, 0.2)  # exponents beside n-grams where none are fitted: of both voices
 FLOOR = 1e-30  # least probability that a logarithm is taken of
-PASSED_OVER = -1  # class of a token that is not compared
+PASSED_OVER = -1  # class of a token that is not compared; nothing is recalled after it
 OVERLAP = 2.0  # for so many times its distance a match that overlaps itself counts at most
 
 
@@ -38,7 +38,7 @@ class Past:
     """The past of one piece, fed token by token.
 
     same: for every id the class that it belongs to when tokens are compared, (V,), or `PASSED_OVER`
-    for a token that counts as not there; without it each id is a class.
+    for a token that says that the piece will end; without it each id is a class.
     """
 
     def __init__(self, tokens: Sequence[int] = (), same: np.ndarray | None = None) -> None:
@@ -46,6 +46,7 @@ class Past:
         self.tokens: list[int] = []
         self.classes = np.zeros(0, dtype=np.int64)  # (T,) without what is passed over
         self.lengths = np.zeros(0, dtype=np.int64)  # (T,) classes before each that match the end
+        self.ends = False  # whether the piece has said so
         for token in tokens:
             self.add(int(token))
 
@@ -53,7 +54,9 @@ class Past:
         """Go on by one token. This costs one pass over the past."""
         self.tokens.append(token)
         own = token if self.same is None else self.same[token]
-        if own != PASSED_OVER:
+        if own == PASSED_OVER:
+            self.ends = True
+        else:
             self.lengths = np.append(0, np.where(self.classes == own, self.lengths + 1, 0))
             self.classes = np.append(self.classes, own)
 
@@ -67,7 +70,7 @@ class Past:
         match the length and all probabilities are 0.
         """
         places = np.flatnonzero(self.lengths)
-        if not len(places):
+        if self.ends or not len(places):
             return np.zeros(size), 0
         lengths = self.lengths[places]
         longest = lengths.max()

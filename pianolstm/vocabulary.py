@@ -14,6 +14,7 @@ from pianolstm.encodings import Encoding
 UNK = "<unk>"
 UNK_ID = 0
 ALL_KEYS = tuple(range(-6, 6))  # semitones that bring a piece into each of the twelve keys
+OUT_OF_RANGE = -1  # in a table of ids: the token has no place in that key
 WAYS = ("nearest", "skip", "unk")
 
 
@@ -82,6 +83,22 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Ids → tokens."""
         return [self.tokens[int(i)] for i in ids]
+
+
+def transposed_ids(
+    encoding: Encoding, vocabulary: Vocabulary, tokens: Sequence[str], keys: Sequence[int]
+) -> np.ndarray:
+    """The id of every one of `tokens` when it is moved by each of `keys`, shape (keys, tokens).
+
+    `OUT_OF_RANGE` where a note had to move by an octave: it does not come back.
+    """
+    table = np.full((len(keys), len(tokens)), OUT_OF_RANGE, dtype=np.int64)
+    for key, semitones in enumerate(keys):
+        for place, token in enumerate(tokens):
+            moved = encoding.transpose(token, semitones)
+            if encoding.transpose(moved, -semitones) == token:
+                table[key, place] = vocabulary.ids.get(moved, UNK_ID)
+    return table
 
 
 class NearestKnown:

@@ -36,6 +36,8 @@ def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     exported = load_checkpoint(tmp_path / "half.safetensors")
     assert exported.history == load_checkpoint(best).history
     assert exported.memory is not None and exported.memory.shares[0] == 0
+    assert load_checkpoint(best).memory.to_dict() == exported.memory.to_dict()
+    assert main(command) == 0  # the same command goes on, here with nothing left to do
 
     assert main(["evaluate", "--songs", str(small_folder), str(best)]) == 0
     printed = capsys.readouterr().out

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pianolstm.checkpoint import load_pretrained, save_checkpoint
+from pianolstm.dataset import Dataset
 from pianolstm.evaluation.baselines import KneserNey
-from pianolstm.evaluation.fitting import fit_memory
+from pianolstm.evaluation.fitting import best_keys, fit_memory
 from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.generation import generate, probabilities
 from pianolstm.memory import OVERLAP, PASSED_OVER, SHARPNESS, Memory, Past, R
 from pianolstm.networks import NetworkConfig, build_network
+from pianolstm.vocabulary import ALL_KEYS
 
 V = 7  # as the fixture `tiny`
 TOKENS = st.lists(st.integers(1, 3), max_size=40)
@@ -144,12 +146,12 @@ def test_a_token_of_a_long_piece_costs_less_than_a_millisecond():
     assert time.process_time() - begin < 10
 
 
-SAME = np.array([0, 1, 2, 3, 3, PASSED_OVER, 6])  # 4 counts as a 3; 5 as not there
+SAME = np.array([0, 1, 2, 3, 3, PASSED_OVER, 6])  # 4 counts as a 3; 5 announces the end
 
 
-def test_tokens_of_a_class_match_and_what_is_passed_over_does_not_part():
+def test_tokens_of_a_class_match_and_nothing_is_recalled_once_the_end_is_announced():
     assert Past([1, 2, 3, 6, 1, 2, 4], SAME).predict(V) == (pytest.approx(np.eye(V)[6]), 3)
-    assert Past([1, 2, 3, 6, 1, 5, 2, 5, 4, 5], SAME).predict(V) == (pytest.approx(np.eye(V)[6]), 3)
+    assert Past([1, 2, 3, 6, 1, 2, 4, 5], SAME).predict(V) == (pytest.approx(np.zeros(V)), 0)
 
 
 def test_within_a_class_the_network_decides_and_nothing_is_copied_that_it_forbids():
@@ -175,3 +177,19 @@ def test_a_memory_travels_in_a_checkpoint(tmp_path):
     damaged = wanted.to_dict() | {"shares": [0.5]}
     with pytest.raises(ValueError, match="shapes"):
         Memory.from_dict(damaged)
+
+
+def test_keys_are_chosen_on_validation_and_travel_in_a_checkpoint(tmp_path):
+    trained = load_pretrained("rolls")  # learned in all keys
+    pieces = [trained.vocabulary.encode(["<bos>", *["G4", "E4", "C4", "|"] * n]) for n in (2, 9)]
+    data = Dataset.from_ids(trained.encoding, trained.vocabulary, pieces, pieces)
+    chosen = best_keys(trained, data)
+    losses = {keys: nll(replace(trained, keys=keys).predictor, pieces).mean
+              for keys in ((0,), ALL_KEYS)}  # fmt: skip
+    assert chosen == min(losses, key=losses.get) and losses[(0,)] != losses[ALL_KEYS]
+    save_checkpoint(tmp_path / "a.safetensors", replace(trained, keys=ALL_KEYS))
+    found = load_pretrained(str(tmp_path / "a.safetensors"))
+    assert found.keys == ALL_KEYS and trained.predictor is trained.model
+    assert nll(found.predictor, pieces).mean == pytest.approx(losses[ALL_KEYS])
+    one_key = replace(trained, train_config=replace(trained.train_config, transpose=False))
+    assert best_keys(one_key, data) == (0,)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pianolstm.batches import carry
-from pianolstm.networks import NetworkConfig, build_network
+from pianolstm.networks import InSeveralKeys, NetworkConfig, build_network
 
 
 def article(V=381, hidden=(256, 512, 256), hard_gates=True):
@@ -150,3 +150,41 @@ def test_sizes_that_a_transformer_cannot_have():
     for hidden in ((16, 24), (12, 12)):
         with pytest.raises(ValueError, match="a multiple of 8"):
             build_network(NetworkConfig("transformer", V, hidden))
+
+
+def in_keys(keys=(-1, 0, 2), V=7):
+    """A tiny network that reads in several keys; token 1 is no note, and 2 … 6 are a scale."""
+    torch.manual_seed(0)
+    model = build_network(NetworkConfig("note", V, (5,), 0.0)).eval()
+    rows = [[0, 1, *(t + key if 2 <= t + key < V else -1 for t in range(2, V))] for key in keys]
+    return model, InSeveralKeys(model, np.array(rows))
+
+
+def test_in_several_keys_is_the_mean_of_what_is_expected_in_each():
+    model, several = in_keys()
+    piece = [1, 3, 4]
+    mean = torch.zeros(7)
+    for moved, columns in (([1, 2, 3], {3: 2, 4: 3, 5: 4, 6: 5}),
+                           ([1, 3, 4], {2: 2, 3: 3, 4: 4, 5: 5, 6: 6}),
+                           ([1, 5, 6], {2: 4, 3: 5, 4: 6})):  # fmt: skip
+        p = model(torch.tensor([moved]))[0][0, -1].softmax(0)
+        expected = torch.zeros(7)
+        for token, there in ({0: 0, 1: 1} | columns).items():
+            expected[token] = p[there]
+        mean += expected / expected.sum() / 3
+    assert torch.allclose(several(torch.tensor([piece]))[0][0, -1].exp(), mean, atol=1e-6)
+
+
+def test_in_several_keys_step_by_step_equals_the_whole():
+    _, several = in_keys()
+    ids = torch.tensor([[1, 2, 6, 3], [4, 4, 1, 5]])
+    whole, last = several(ids)
+    assert torch.allclose(whole.exp().sum(-1), torch.ones(2, 4), atol=1e-6)
+    state = several.zero_state(2)
+    for t in range(4):
+        logits, state = several.step(ids[:, t], state)
+        assert torch.allclose(logits, whole[:, t], atol=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(last[0], state[0]))
+    swapped, _ = several.step(ids[[1, 0], 0], [tuple(p[[1, 0]] for p in state[0])])
+    straight, _ = several.step(ids[:, 0], state)
+    assert torch.allclose(swapped, straight[[1, 0]])  # rows of the state are pieces

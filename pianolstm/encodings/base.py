@@ -86,7 +86,10 @@ class Encoding:
         return {}
 
     def remembered_as(self, token: str) -> str | None:
-        """What the token counts as where passages are compared; None if it counts as not there.
+        """What the token counts as where passages are compared; None if it is not compared.
+
+        After a token that is not, such as one that announces the end, a memory recalls nothing: a
+        passage that did not end the piece would keep it from ending.
 
         Tokens that say something else in every place, such as the number of a bar, would keep two
         equal passages apart. Tokens that count as the same form a class.

@@ -198,7 +198,7 @@ class EventEncoding(Encoding):
         return {f"bar:{n}": f"bar:{min(n + 1, words.BARS)}" for n in bars}
 
     def remembered_as(self, token: str) -> str | None:
-        """A bar line whatever its number is; `left:n` counts as not there."""
+        """A bar line whatever its number is. `left:n` announces the end, and is not compared."""
         kind, _ = self.value(token) or (None, 0)
         return {"bar": "bar", "left": None}.get(kind, token)
 

@@ -23,7 +23,7 @@ _NAMES = {
     "self_similarity",
     "baselines": "Bigram KneserNey fitted_bigram",
     "likelihood": "NoteLikelihood nll note_likelihood predictions unigram_nll",
-    "fitting": "best_memory fit_memory",
+    "fitting": "best_keys best_memory fit_memory",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_MODULE_OF)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from pianolstm.checkpoint import Checkpoint
+from pianolstm.checkpoint import OWN_KEY, Checkpoint
 from pianolstm.dataset import Dataset, load_songs
 from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
 from pianolstm.evaluation.baselines import KneserNey, fitted_bigram
@@ -178,14 +178,19 @@ def baseline_rows(data: Dataset) -> dict[str, float]:
 
 
 def measure(trained: Checkpoint, data: Dataset) -> dict:
-    """Validation and test nats a frame: of the network, with its memory, with n-grams beside it."""
+    """Validation and test nats a frame: of the network, then with what validation has added.
+
+    First it reads in several keys at once, then come its memory, and n-grams beside that.
+    """
     memory, kept = trained.memory, {}
+    if len(trained.keys) > 1:
+        kept[f"… read in {len(trained.keys)} keys at once"] = _nats(trained, data, None)
     if memory is not None:
         kept["… and a memory of the piece"] = _nats(trained, data, memory)
     if memory is not None and trained.train_config.memory == "ngrams":
         beside = replace(memory, ngrams=ngrams_of(data))
         kept["… and n-grams of the training pieces"] = _nats(trained, data, beside)
-    return _nats(trained, data, None) | {
+    return _nats(replace(trained, keys=OWN_KEY), data, None) | {
         "network": trained.model.config.name,
         "parameters": trained.model.parameter_count(),
         "minutes": round(trained.history[-1]["seconds"] / 60, 2),
@@ -198,12 +203,13 @@ def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str
     found = {}
     for part in ("valid", "test"):
         pieces = getattr(data, part)
-        found[part] = frame_nll(nll(trained.model, pieces, memory=memory).per_piece, data, pieces)
+        losses = nll(trained.predictor, pieces, memory=memory).per_piece
+        found[part] = frame_nll(losses, data, pieces)
     return found
 
 
 def own_rows(label: str, entry: dict) -> dict[str, float]:
-    """Test nats a frame of a network that was measured: without and with memory."""
+    """Test nats a frame of a network that was measured: alone, and with each addition."""
     return {label: entry["test"]} | {row: nats["test"] for row, nats in entry["with"].items()}
 
 

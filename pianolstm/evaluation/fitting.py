@@ -14,16 +14,18 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from pianolstm.checkpoint import Checkpoint
+from pianolstm.checkpoint import OWN_KEY, Checkpoint
 from pianolstm.dataset import Dataset
 from pianolstm.encodings import EOS
 from pianolstm.evaluation.baselines import KneserNey
-from pianolstm.evaluation.likelihood import predictions
+from pianolstm.evaluation.likelihood import nll, predictions
 from pianolstm.memory import FLOOR, NGRAMS, OVERLAP, SHARES, Memory, Past
+from pianolstm.vocabulary import ALL_KEYS
 
 PRIOR = 10  # tokens that a range's default weights count for, because some ranges are rare
 ORDER = 48  # of the n-grams
 SHARPNESSES = (4.0, 6.0)  # that are tried
+TRUST = 2.0  # factor of the memory's odds in writing; with it bars return about as often as in songs
 ROUNDS = 50  # of EM, and of L-BFGS
 
 
@@ -68,11 +70,12 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
 
     A network that ends its pieces by itself will write with it: a match that overlaps itself then
     counts for nothing, because what was said twice in a row would be said for ever; and exponents
-    below 1, good for likelihood, would make each note a little more random. So all are 1. With the
-    weights for n-grams beside it, if `TrainConfig.memory` says "ngrams".
+    below 1, good for likelihood, would make each note a little more random. So all are 1. And the
+    odds of the memory are doubled, because a return ends with the first note that is drawn
+    otherwise. With the weights for n-grams beside it, if `TrainConfig.memory` says "ngrams".
     """
     writes, pieces = EOS in data.vocabulary, data.valid
-    predicted = predictions(trained.model, pieces)
+    predicted = predictions(trained.predictor, pieces)
     plain = Memory(same=trained.same, overlap=0.0 if writes else OVERLAP)
 
     def nats(memory: Memory) -> float:
@@ -82,8 +85,22 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
     best = min(tried, key=nats)
     if trained.train_config.memory == "ngrams":
         best = fit_memory(pieces, predicted, replace(best, ngrams=ngrams_of(data)))
-    exponents = np.ones_like(best.exponents) if writes else best.exponents
-    return replace(best, ngrams=None, exponents=exponents)
+    if writes:
+        odds = TRUST * best.shares / (1 - best.shares)
+        best = replace(best, shares=odds / (1 + odds), exponents=np.ones_like(best.exponents))
+    return replace(best, ngrams=None)
+
+
+def best_keys(trained: Checkpoint, data: Dataset) -> tuple[int, ...]:
+    """The keys in which a network should read a piece: all, or its own, as validation says.
+
+    A network that never learned other keys reads each piece in its own.
+    """
+    if not trained.train_config.transpose:
+        return OWN_KEY
+    in_all_keys = replace(trained, keys=ALL_KEYS).predictor
+    worse = nll(trained.model, data.valid).mean <= nll(in_all_keys, data.valid).mean
+    return OWN_KEY if worse else ALL_KEYS
 
 
 def fit_shares(remembered: np.ndarray, network: np.ndarray, rows: np.ndarray) -> np.ndarray:

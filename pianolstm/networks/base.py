@@ -45,6 +45,9 @@ class NetworkConfig:
     dropout_between: bool = True  # dropout between the LSTM layers (off in the article's of 2019)
     hard_gates: bool = False  # ArticleLSTM: gates of straight lines, as in Keras before 2.3
 
+    def __post_init__(self) -> None:  # a command line and a file's header give a list
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+
 
 @dataclass(frozen=True)
 class NetworkKind:
