@@ -2,6 +2,7 @@
 
     python notebooks/comparisons.py rhythm --out comparisons.jsonl      # 72 minutes of one core
     python notebooks/comparisons.py helpers --out comparisons.jsonl     # some 75 minutes
+    python notebooks/comparisons.py endings --out comparisons.jsonl     # a minute
     python notebooks/comparisons.py ensemble --out comparisons.jsonl    # two hours; a GPU is faster
 
 A network is trained with the options that its line names, and exported to `--runs`; one that lies
@@ -18,6 +19,7 @@ import argparse
 import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ from pianolstm.evaluation import (
     parallels,
     part_lines,
     predictions,
+    written_key,
 )
 from pianolstm.generation import generate
 from pianolstm.piece import Piece
@@ -176,6 +179,15 @@ def compare_helpers(runs: Path) -> Iterator[dict]:
     yield {"network": "held-out songs"} | written([*data.split.valid, *data.split.test])
 
 
+def compare_endings(runs: Path) -> Iterator[dict]:
+    """What the network that ships writes with top-p; its endings in the written key, too."""
+    pieces = compose(load_pretrained("events"), range(PIECES), top_p=0.95)
+    fields = written(pieces)
+    for name, test in {"tonic": ends_on_tonic_triad, "cadence": ends_with_cadence}.items():
+        fields[f"{name}_written"] = each(partial(test, key=written_key), pieces)
+    yield {"network": "events", "top_p": 0.95} | fields
+
+
 def by_parts(pieces: Sequence[Piece], ranges: Ranges) -> dict:
     """How the parts of each piece fit: [parallels, moves], [crossings, chances], agreement, and
     [notes out of range, notes]; and whether it is for a choir of four."""
@@ -247,7 +259,8 @@ def compare_ensemble(runs: Path) -> Iterator[dict]:
 def main() -> None:
     """Make one comparison, and append a line for each result."""
     parts = {
-        "rhythm": compare_rhythm, "helpers": compare_helpers, "ensemble": compare_ensemble,
+        "rhythm": compare_rhythm, "helpers": compare_helpers, "endings": compare_endings,
+        "ensemble": compare_ensemble,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("part", choices=list(parts))

@@ -10,6 +10,7 @@ from pianolstm.__main__ import arguments, parser
 from pianolstm.checkpoint import Checkpoint, configure
 from pianolstm.encodings import EventEncoding
 from pianolstm.networks import NetworkConfig, build_network
+from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
 
@@ -27,6 +28,16 @@ def test_every_training_is_one_that_the_command_line_knows(comparisons):
 def test_each_helper_is_one_more(comparisons):
     number = [options.partition("--helpers ")[2] for options in comparisons.HELPERS.values()]
     assert [text.split(" ")[0].count(",") + bool(text) for text in number] == [0, 1, 2, 3]
+
+
+def test_endings_in_the_heard_and_in_the_written_key(comparisons, monkeypatch, tmp_path):
+    notes = [(i, 1, pitch) for i, pitch in enumerate((60, 62, 64, 65, 67, 69, 71, 72))]
+    notes += [(8, 4, pitch) for pitch in (48, 64, 67)]
+    ends_in_c = Piece.from_quarters(notes, key="G major")
+    monkeypatch.setattr(comparisons, "load_pretrained", lambda name: name)
+    monkeypatch.setattr(comparisons, "compose", lambda network, seeds, top_p: [ends_in_c])
+    (line,) = comparisons.compare_endings(tmp_path)
+    assert (line["tonic"], line["tonic_written"], line["cadence_written"]) == ([1], [0], [0])
 
 
 def test_the_price_of_a_rule_is_what_it_takes_away(comparisons):
