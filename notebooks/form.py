@@ -2,6 +2,7 @@
 
     python notebooks/form.py songs bigram events "form without memory" form --out form.jsonl
     python notebooks/form.py form --judge 6000 7000 8000 --out form.jsonl
+    python notebooks/form.py form --cost --out form.jsonl
 
 Each set has a line of the result, with a number for every piece: 100 pieces drawn as `compose`
 draws, or the held-out songs of `midi_songs/repeats`.
@@ -13,6 +14,7 @@ draws, or the held-out songs of `midi_songs/repeats`.
 * `bars`, `copied`: its length; the longest run of notes copied from the training songs.
 
 `--judge` trains a network to tell the network's pieces from human ones, once for each seed.
+`--cost` measures what the held-out songs cost the network, without and with its memory.
 """
 
 from __future__ import annotations
@@ -86,6 +88,27 @@ def measures(pieces: Sequence[Piece], songs: Sequence[Piece]) -> dict[str, list[
     return {key: [round(value, 4) for value in values] for key, values in found.items()}
 
 
+def cost(network: Checkpoint, pieces: Sequence[Piece]) -> dict[str, list]:
+    """The notes of every piece, and what it costs without and with memory.
+
+    That is three numbers a piece: nats of all of it, and of the bars that return at the same pitch,
+    the first time and again.
+    """
+    ids = [network.vocabulary.encode(network.encoding.encode(piece)) for piece in pieces]
+    found: dict[str, list] = {"notes": [len(piece) for piece in pieces]}
+    for name, memory in (("without memory", None), ("with memory", network.memory)):
+        found[name] = []
+        losses = ev.nll(network.model, ids, memory=memory).per_piece
+        for piece, own, loss in zip(pieces, ids, losses):
+            lines = [token.startswith("bar:") for token in network.vocabulary.decode(own)]
+            nats, bars = np.bincount(np.cumsum(lines)[1:], loss)[1:], ev.bar_contents(piece)
+            again = [i for i, bar in enumerate(bars) if bar and bar in bars[:i]]
+            first = [bars.index(bars[i]) for i in again]
+            found[name].append([loss.sum(), nats[first].sum(), nats[again].sum()])
+        found[name] = np.round(found[name], 2).tolist()
+    return found
+
+
 def main() -> None:
     """Measure each set, or judge it, and append a line for each result."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -93,6 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, appended to")
     parser.add_argument("--pieces", type=int, default=100)
     parser.add_argument("--judge", type=int, nargs="*", default=[], help="seeds of judges")
+    parser.add_argument("--cost", action="store_true", help="of held-out songs, with memory or not")
     args = parser.parse_args()
     first = network_named("events")
     data = load_songs(SONGS, first.encoding, first.vocabulary)
@@ -103,7 +127,9 @@ def main() -> None:
             with TemporaryDirectory() as folder:
                 path = save_checkpoint(Path(folder) / f"{name}.safetensors", network_named(name))
                 lines += commands.judge([str(path)], songs=SONGS, seed=seed)
-        if not args.judge:
+        if args.cost:
+            lines.append({"network": name, **cost(network_named(name), data.split.test)})
+        elif not args.judge:
             found = measures(pieces_named(name, data, args.pieces), data.split.train)
             means = {key: round(float(np.nanmean(values)), 3) for key, values in found.items()}
             print(name, means, flush=True)

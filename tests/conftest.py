@@ -67,6 +67,11 @@ def learned() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def form() -> ModuleType:
+    return load_script("notebooks/form.py")
+
+
+@pytest.fixture(scope="session")
 def comparisons() -> ModuleType:
     return load_script("notebooks/comparisons.py")
 
