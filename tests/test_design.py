@@ -78,7 +78,7 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }  # fmt: skip
 EXPLAINED_WHERE_THEY_ARE_FIRST = {  # methods of networks that override documented ones
-    "embed", "head", "make_layer", "run_layer", "step", "step_layer", "train", "zero_state",
+    "embed", "head", "step", "train", "zero_state",
     "hidden_states", "forward",
 }  # fmt: skip
 HEAVY = {"music21", "pretty_midi", "scipy"}  # may be imported where they are used

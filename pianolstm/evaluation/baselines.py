@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pianolstm.dataset import Dataset
-from pianolstm.generation import Numbering, sample_next
+from pianolstm.generation import numbered, sample_next
 from pianolstm.vocabulary import UNK_ID
 
 
@@ -61,11 +61,10 @@ class Bigram:
         pieces = []
         for seed in seeds:
             generator, ids = np.random.default_rng(seed), [start]
-            counter = Numbering(counts or {}, [ids])
             while len(ids) <= length:
                 p = self.probabilities(ids[-1])
                 p[UNK_ID] = 0.0
-                token = counter.correct(0, sample_next(p, generator))
+                token = numbered(sample_next(p, generator), ids, counts or {})
                 if token == stop:
                     break
                 ids.append(token)

@@ -37,12 +37,8 @@ class NoteLSTM(RecurrentNetwork):
         self.bias = nn.Parameter(torch.zeros(V))
         nn.init.normal_(self.embedding.weight, std=E**-0.5)
         if config.shared:
-            if features is None or len(features) != V:
-                given = "none" if features is None else len(features)
-                raise ValueError(
-                    f"a shared network of {V} tokens needs a row of features for each; given: "
-                    f"{given}. Use encoding.features(vocabulary.tokens)"
-                )
+            if features is None:
+                raise ValueError("a shared network needs encoding.features(vocabulary.tokens)")
             self.register_buffer("features", torch.from_numpy(features), persistent=False)
             self.feature_vectors = nn.Parameter(torch.randn(features.shape[1], E) * E**-0.5)
         self._vectors: torch.Tensor | None = None  # kept between steps outside training
@@ -53,9 +49,7 @@ class NoteLSTM(RecurrentNetwork):
             return self.embedding.weight
         if self._vectors is None or self.training:
             vectors = self.embedding.weight + self.features @ self.feature_vectors
-            if self.training:
-                return vectors
-            self._vectors = vectors.detach()
+            self._vectors = vectors if self.training else vectors.detach()
         return self._vectors
 
     def train(self, mode: bool = True) -> NoteLSTM:
@@ -69,24 +63,30 @@ class NoteLSTM(RecurrentNetwork):
         return nn.functional.linear(self.dropout(x), self.vectors(), self.bias)
 
 
+class GRULayer(nn.GRU):
+    """`nn.GRU` of one layer, batch first, whose state is (h,), of shape (B, H)."""
+
+    states = 1
+
+    def __init__(self, input_size: int, hidden: int) -> None:
+        super().__init__(input_size, hidden, batch_first=True)
+
+    def forward(
+        self, x: torch.Tensor, state: tuple[torch.Tensor]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor]]:
+        x, h = super().forward(x, state[0].unsqueeze(0))
+        return x, (h.squeeze(0),)
+
+    def step(self, x: torch.Tensor, state: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (torch.gru_cell(x, *state, *self.all_weights[0]),)
+
+
 @register("gru")
 class NoteGRU(NoteLSTM):
     """`NoteLSTM` with gated recurrent units (Cho et al. 2014, "Learning Phrase Representations
     using RNN Encoder-Decoder", section 2.3), PyTorch's variant."""
 
-    def make_layer(self, input_size: int, hidden: int) -> nn.Module:
-        return nn.GRU(input_size, hidden, batch_first=True)
-
-    def zero_state(self, batch: int) -> State:
-        return [(h,) for h, _ in super().zero_state(batch)]
-
-    def run_layer(self, layer: nn.GRU, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
-        x, h = layer(x, state[0].unsqueeze(0))
-        return x, (h.squeeze(0),)
-
-    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        logits, state = self(ids.unsqueeze(1), state)
-        return logits[:, 0], state
+    layer_type = GRULayer
 
 
 @register("transformer")
@@ -153,8 +153,7 @@ class NoteTransformer(NoteLSTM):
     def _attend(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         ((past,),) = state
         everything = torch.cat([past, ids + 1], dim=1)
-        longest = (past != 0).any(dim=0).nonzero()
-        first = int(longest[0]) if len(longest) else self.PAST  # no time for what no row has
+        first = int((past == 0).all(dim=0).sum())  # no time for what no row has
         window = everything[:, first:]
         x = self.embed((window - 1).clamp(min=0))
         bias = self.attention_bias(window == 0)
