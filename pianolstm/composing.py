@@ -209,12 +209,11 @@ def written_notes(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
         chords = [t.partition(":")[0] for t in text.split() if not t.startswith("rest")]
         left_out = ["durations and rests left out, which this network has not"]
         return ArticleEncoding(voicing=True).decode(chords), left_out * (chords != text.split())
-    tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-    rhythm = RhythmEncoding()
-    pitches = [rhythm.pitches(token)[0] for token in tokens]  # raises for what cannot be read
+    typed = RhythmEncoding().typed(text)
+    ends_in_rest = not len(typed) or text.split()[-1].startswith("rest")
     rest_at_end = ["a rest at its end is left out; the network decides"]
-    piece, notices = with_likely_key(rhythm.decode(tokens), encoding)
-    return piece, rest_at_end * (not pitches or not pitches[-1]) + notices
+    piece, notices = with_likely_key(typed, encoding)
+    return piece, rest_at_end * ends_in_rest + notices
 
 
 def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]:

@@ -83,11 +83,7 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     if not text.lower().endswith(MIDI_SUFFIXES):
         if track is not None:
             raise ValueError("a track is part of a MIDI file; leave it out for notes")
-        rhythm = RhythmEncoding()
-        tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
-        for token in tokens:
-            rhythm.pitches(token)  # raises for what cannot be read
-        piece, notices = rhythm.decode(tokens, name="melody"), []
+        piece, notices = RhythmEncoding().typed(text, name="melody"), []
     else:
         read = quantise(read_midi(text), bend=True)
         piece, moved = read.piece, int((read.moved > 1e-9).sum())

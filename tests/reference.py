@@ -2,7 +2,8 @@
 
 music21's parser of raw events (https://www.music21.org), note-ons and note-offs paired by the rules
 at the top of pianolstm/midi.py. It finds the tracks itself and shares no code with that module. It
-does not count bytes that lie outside of tracks or behind their ends.
+does not count bytes that lie outside of tracks or behind their ends. At the end stands the reading
+loop of the article, for comparison.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from music21 import midi
+from music21 import chord, converter, instrument, midi, note
 
 from pianolstm.piece import NOTE_DTYPE, Piece, key_name
 
@@ -180,3 +181,25 @@ class Reader:
             dropped=dict(+self.dropped),
             repaired=dict(+self.repaired),
         )
+
+
+def article_tokens(path: str | Path, cache: bool = False) -> list[str]:
+    """The article's reading loop as printed, for comparison with `read_midi`.
+
+    As printed, music21 also writes a pickled copy of what it parsed and takes that the next time;
+    here it always reads the file itself, unless `cache` says otherwise.
+
+    Source: Skúli, "How to Generate Music using a LSTM Neural Network in Keras" (2017), section
+    "Preparing the Data". `midi.flat` is `midi.flatten()` in music21 today; nothing else is changed.
+    It reads the first instrument part only, and counts tie continuations as fresh notes.
+    """
+    notes = []
+    midi = converter.parse(path, forceSource=not cache)
+    parts = instrument.partitionByInstrument(midi)
+    notes_to_parse = parts.parts[0].recurse() if parts else midi.flatten().notes
+    for element in notes_to_parse:
+        if isinstance(element, note.Note):
+            notes.append(str(element.pitch))
+        elif isinstance(element, chord.Chord):
+            notes.append(".".join(str(n) for n in element.normalOrder))
+    return notes

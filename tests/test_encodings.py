@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,12 +23,11 @@ from pianolstm.encodings import (
     PianoRollEncoding,
     RhythmEncoding,
     TokenError,
-    article_tokens,
     encoding_from_dict,
     register,
 )
 from pianolstm.encodings.article import normal_order
-from pianolstm.encodings.spelling import pitch_number, quarters_text, shifted, ticks_of
+from pianolstm.encodings.spelling import pitch_numbers, quarters_text, shifted, ticks_of
 from pianolstm.midi import read_midi, write_midi
 from pianolstm.networks import NetworkConfig
 from pianolstm.piece import Piece, pitch_name
@@ -133,11 +133,11 @@ def test_settings_travel_as_a_dictionary(encoding):
 
 @given(st.integers(0, 127))
 def test_note_names_are_reversible(pitch):
-    assert pitch_number(pitch_name(pitch)) == pitch
+    assert pitch_numbers([pitch_name(pitch)]) == [pitch]
 
 
 def test_other_spellings_are_understood():
-    assert [pitch_number(n) for n in ("A-4", "D#4", "F##4", "B--4")] == [68, 63, 67, 69]
+    assert pitch_numbers(["A-4", "D#4", "F##4", "B--4"]) == [68, 63, 67, 69]
 
 
 def test_every_time_can_be_written_and_read():
@@ -145,7 +145,7 @@ def test_every_time_can_be_written_and_read():
         assert ticks_of(quarters_text(ticks)) == ticks
     assert [quarters_text(t) for t in (3, 4, 6, 12, 20)] == ["0.25", "1/3", "0.5", "1", "5/3"]
     for text in ("", "1/7", "0.51", "1/0", "²", "-1", "1e3", "1" * 5000):
-        assert ticks_of(text) is None
+        assert ticks_of(text) == 0
 
 
 # ---- article
@@ -220,7 +220,7 @@ def test_the_articles_own_loop_finds_notes_that_ours_finds(tmp_path, scale):
     ours = ArticleEncoding(voicing=True).encode(read_midi(path))
     notes = {note for token in ours for note in token.split(".")}
     assert "C3" in notes and len(ours) == 8
-    assert {"C4", "D4"} <= set(article_tokens(path)) <= notes
+    assert {"C4", "D4"} <= set(reference.article_tokens(path)) <= notes
 
 
 # ---- rhythm

@@ -9,9 +9,10 @@ from statistics import median
 
 import pretty_midi
 import pytest
+import reference
 
 from pianolstm.checkpoint import load_pretrained
-from pianolstm.encodings import ArticleEncoding, article_tokens
+from pianolstm.encodings import ArticleEncoding
 from pianolstm.generation import generate, generate_by_window
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
@@ -53,8 +54,8 @@ def test_reading_beside_the_article_and_pretty_midi(songs_folder, tmp_path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 rounds.append({
-                    "as printed": seconds(article_tokens, files, cache=True),
-                    "without cache": seconds(article_tokens, files),
+                    "as printed": seconds(reference.article_tokens, files, cache=True),
+                    "without cache": seconds(reference.article_tokens, files),
                     "pretty_midi": seconds(pretty, files),
                     "read": seconds(read_midi, files, 10),
                     "tokens": seconds(tokens_of, files, 10),

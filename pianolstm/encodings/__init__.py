@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 (all that is imported here is offered)
 
-from pianolstm.encodings.article import ArticleEncoding, article_tokens
+from pianolstm.encodings.article import ArticleEncoding
 from pianolstm.encodings.base import (
     BOS,
     ENCODINGS,

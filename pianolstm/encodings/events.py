@@ -33,7 +33,7 @@ import pianolstm.encodings.event_tokens as words
 from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, PieceError, register, trimmed
 from pianolstm.encodings.spelling import on_grid, shifted
 from pianolstm.hands import two_hands
-from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece
+from pianolstm.piece import NOTE_DTYPE, Piece
 
 FURTHEST = 1000  # quarters of `approach`: each is a token
 
@@ -138,25 +138,21 @@ class EventEncoding(Encoding):
             else:
                 reader.repaired["unreadable tokens"] += 1
         reader.drop_waiting()
-        home, _ = reader.first.get("home", (0, ""))
-        rows = []
-        for onset, length, pitch, *others in reader.notes:
-            if 0 <= pitch + home <= 127:
-                rows.append((onset, length, pitch + home, *others))
-        reader.repaired["pitch"] += len(reader.notes) - len(rows)
         key = None
         if "key" in reader.first:
-            tonic, mode = reader.first["key"]
-            key = words.sounding_key(tonic + home, mode == "minor")
+            minor, tonic = divmod(reader.first["key"], 12)
+            key = words.sounding_key(tonic + reader.home, bool(minor))
         metres = [(tick, *metre) for tick, metre in reader.metres.items()] or [(0, *words.COMMON)]
         fields = {"key": key, "time_signatures": tuple(metres)}
         repaired = reader.repaired + ends  # without what was counted 0 times
         if not self.tracks:
-            return two_hands([row[:4] for row in rows], RESOLUTION, name, repaired, **fields)
-        tracks = max((row[5] for row in rows), default=-1) + 1
+            return two_hands(
+                [note[:4] for note in reader.notes], RESOLUTION, name, repaired, **fields
+            )
+        tracks = max((note[5] for note in reader.notes), default=-1) + 1
         names = words.program_names([reader.programs.get(track, 0) for track in range(tracks)])
         fields |= {"track_names": names, "name": name, "repaired": dict(repaired)}
-        return Piece(np.array(rows, dtype=NOTE_DTYPE), RESOLUTION, **fields)
+        return Piece(np.array(reader.notes, dtype=NOTE_DTYPE), RESOLUTION, **fields)
 
     # ---- the rest of the interface
 
@@ -173,8 +169,8 @@ class EventEncoding(Encoding):
         if kind == "pitch" and semitones:
             pitches = words.pitch_range(self.home)
             return f"pitch:{shifted(number, semitones, pitches[0], pitches[-1])}"
-        if kind in words.MODES:
-            return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
+        if kind == "key":
+            return words.KEYS[number // 12 * 12 + (number + semitones) % 12]
         return token
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
