@@ -43,14 +43,13 @@ class PartRules:
     ) -> None:
         self.ranges, self.parallels, self.reader = ranges or {}, parallels, EventReader()
         self.values = [encoding.value(token) for token in vocabulary.tokens]
-        pitches = [(v[1], i) for i, v in enumerate(self.values) if v and v[0] == "pitch"]
+        pitches = [(v[1], i) for i, v in enumerate(self.values) if v[0] == "pitch"]
         self.pitches, self.ids = np.array(pitches).T  # as written, and the tokens' ids
 
     def __call__(self, token: int) -> np.ndarray:
         """Take in the next id; the ids that must not follow it."""
-        kind, number = self.values[token] or ("", 0)
-        if kind:
-            self.reader.read(kind, number)
+        kind, number = self.values[token]
+        self.reader.read(kind, number)
         if kind in ("pitch", "more"):  # a duration comes next
             return self.ids[:0]
         part = self.reader.programs.get(self.reader.track, 0), self.reader.track

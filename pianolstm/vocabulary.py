@@ -17,13 +17,6 @@ ALL_KEYS = tuple(range(-6, 6))  # semitones that bring a piece into each of the 
 WAYS = ("nearest", "skip", "unk")
 
 
-class UnknownTokenError(KeyError):
-    """A token that the vocabulary does not hold, where one was not allowed."""
-
-    def __str__(self) -> str:  # KeyError would print the message in quotes
-        return self.args[0]
-
-
 class Vocabulary:
     """An ordered set of tokens: `<unk>`, then all others sorted."""
 
@@ -64,7 +57,7 @@ class Vocabulary:
     def encode(self, tokens: Sequence[str], strict: bool = False) -> np.ndarray:
         """Tokens → ids, shape (T,). Unknown ones become `<unk>`, or raise if `strict`.
 
-        Raises `UnknownTokenError`, which names the first unknown token and the most similar ones.
+        Raises ValueError, which names the first unknown token and the most similar ones.
         """
         ids = np.array([self.ids.get(token, UNK_ID) for token in tokens], dtype=np.int64)
         unknown = [(i, t) for i, t in enumerate(tokens) if t not in self.ids]
@@ -72,7 +65,7 @@ class Vocabulary:
             place, token = unknown[0]
             near = difflib.get_close_matches(token, self.tokens[1:], n=3, cutoff=0.3)
             hint = f"Near it: {', '.join(near)}. " if near else ""
-            raise UnknownTokenError(
+            raise ValueError(
                 f"token {place + 1} of {len(tokens)}, {token!r}, is not among the {len(self)} that "
                 f"this vocabulary knows ({len(unknown)} unknown in all). {hint}"
                 f"Replace it, or encode with strict=False to turn it into {UNK}"

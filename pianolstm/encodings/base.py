@@ -15,6 +15,7 @@ write four methods and register the class; then it trains, saves, loads and gene
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,7 +38,7 @@ class PieceError(ValueError):
 
 
 @dataclass(frozen=True)
-class Encoding:
+class Encoding(ABC):
     """Piece ↔ tokens. The fields of a subclass, a frozen dataclass, are its settings.
 
     The first four methods must be written; of the others, override what does not fit.
@@ -47,21 +48,21 @@ class Encoding:
     needs_grid: ClassVar[bool] = False  # True: only pieces that `quantise` has put on the grid
     helpers: ClassVar[dict[str, object]] = {}  # fields that help a network → their value when on
 
+    @abstractmethod
     def encode(self, piece: Piece) -> list[str]:
         """The piece as tokens. Raises PieceError for a piece that cannot be written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """Tokens as a piece; what had to be repaired is counted in `Piece.repaired`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transpose(self, token: str, semitones: int) -> str:
         """The same token, its notes `semitones` higher."""
-        raise NotImplementedError
 
+    @abstractmethod
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers and ticks that a token stands for; empty or 0 for what it has not."""
-        raise NotImplementedError
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """What each token is made of, shape (V, F), float32.
@@ -133,15 +134,11 @@ ENCODINGS: dict[str, type[Encoding]] = {}
 def register(kind: type[Encoding]) -> type[Encoding]:
     """Make an encoding known to checkpoints and to the command line. Use it as a decorator.
 
-    Raises ValueError for a class without a name or a method, or with the name of another class.
+    Raises ValueError for a class without a name, or with the name of another class.
     """
-    required = ("encode", "decode", "transpose", "notes_of")
-    missing = [name for name in required if getattr(kind, name) is getattr(Encoding, name)]
-    if missing or not kind.name:
-        raise ValueError(f"{kind.__name__} lacks {', '.join(missing) or 'a name'}. See Encoding")
-    known = ENCODINGS.get(kind.name)
-    if known is not None and known.__qualname__ != kind.__qualname__:
-        raise ValueError(f"the name {kind.name!r} is taken by {known.__name__}. Choose another")
+    known = ENCODINGS.get(kind.name, kind)
+    if not kind.name or known.__qualname__ != kind.__qualname__:
+        raise ValueError(f"{kind.__name__}: the name {kind.name!r} is taken. Choose another")
     ENCODINGS[kind.name] = kind
     return kind
 

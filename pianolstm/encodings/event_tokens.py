@@ -138,8 +138,9 @@ class EventReader:
 
     def read(self, kind: str, number: int) -> None:
         """Take in a token, as `EventEncoding.value` reads it."""
-        if kind == MORE:
-            self.more += 1
+        if kind in ("", MORE):  # no token of ours; a part of the next time
+            self.repaired["unreadable tokens"] += kind == ""
+            self.more += kind == MORE
             return
         if kind in ("at", "for"):
             number += self.more * LONGEST

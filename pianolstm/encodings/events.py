@@ -133,10 +133,7 @@ class EventEncoding(Encoding):
         reader = words.EventReader()
         inside, ends = trimmed(tokens)
         for token in inside:
-            if found := self.value(token):
-                reader.read(*found)
-            else:
-                reader.repaired["unreadable tokens"] += 1
+            reader.read(*self.value(token))
         reader.drop_waiting()
         key = None
         if "key" in reader.first:
@@ -156,16 +153,16 @@ class EventEncoding(Encoding):
 
     # ---- the rest of the interface
 
-    def value(self, token: str) -> tuple[str, int] | None:
-        """(kind, number) of a token, times in ticks; None for what is no token of ours."""
-        return words.token_values(self.home, self.tracks, self.approach).get(token)
+    def value(self, token: str) -> tuple[str, int]:
+        """(kind, number) of a token, times in ticks; ("", 0) for what is no token of ours."""
+        return words.token_values(self.home, self.tracks, self.approach).get(token, ("", 0))
 
     def transpose(self, token: str, semitones: int) -> str:
         """The same token; a pitch or a key comes back `semitones` higher.
 
         So with `home` the written music moves away from C and says so: its key is another one.
         """
-        kind, number = self.value(token) or (None, 0)
+        kind, number = self.value(token)
         if kind == "pitch" and semitones:
             pitches = words.pitch_range(self.home)
             return f"pitch:{shifted(number, semitones, pitches[0], pitches[-1])}"
@@ -175,7 +172,7 @@ class EventEncoding(Encoding):
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """The MIDI number of a pitch, the ticks of a duration."""
-        kind, number = self.value(token) or (None, 0)
+        kind, number = self.value(token)
         return ([number] if kind == "pitch" else []), (number if kind == "for" else 0)
 
     def all_tokens(self) -> list[str]:
@@ -195,7 +192,7 @@ class EventEncoding(Encoding):
 
     def remembered_as(self, token: str) -> str | None:
         """A bar line whatever its number is; `left:n` counts as not there."""
-        kind, _ = self.value(token) or (None, 0)
+        kind, _ = self.value(token)
         return {"bar": "bar", "left": None}.get(kind, token)
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
@@ -205,7 +202,7 @@ class EventEncoding(Encoding):
         """
         result = np.zeros((len(tokens), 23 + RESOLUTION), dtype=np.float32)
         for row, token in zip(result, tokens):
-            kind, number = self.value(token) or (None, 0)
+            kind, number = self.value(token)
             if kind == "pitch":
                 row[[number % 12, 12 + min(max(number // 12, 0), 10)]] = 1.0
             elif kind in ("at", "for"):
