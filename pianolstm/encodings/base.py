@@ -149,17 +149,15 @@ def encoding_named(name: str, helpers: Sequence[str] = (), **settings) -> Encodi
     Raises ValueError for a name, a helper or a setting that it does not have.
     """
     if name not in ENCODINGS:
-        raise ValueError(
-            f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
-        )
-    known = ENCODINGS[name].helpers
-    if unknown := [helper for helper in helpers if helper not in known]:
-        raise ValueError(
-            f"the encoding {name!r} has no helper {', '.join(unknown)}; "
-            + (f"choose from {', '.join(known)}" if known else "leave helpers out")
-        )
+        known = ", ".join(ENCODINGS)
+        raise ValueError(f"unknown encoding {name!r}; known are {known}. Register it first")
+    kind = ENCODINGS[name]
+    if unknown := [helper for helper in helpers if helper not in kind.helpers]:
+        known = ", ".join(kind.helpers) or "none"
+        missing = ", ".join(unknown)
+        raise ValueError(f"the encoding {name!r} has no helper {missing}; choose from {known}")
     try:
-        return ENCODINGS[name](**{helper: known[helper] for helper in helpers} | settings)
+        return kind(**{helper: kind.helpers[helper] for helper in helpers} | settings)
     except TypeError as error:
         raise ValueError(f"encoding {name!r}: {error}") from None
 

@@ -107,10 +107,8 @@ class EventEncoding(Encoding):
         scale = RESOLUTION / piece.ticks_per_quarter
         start, before = 0, None
         for number in count(1):
-            metre = words.COMMON
-            for tick, *wanted in piece.time_signatures:  # the last one before the bar line holds
-                if tick * scale <= start:
-                    metre = tuple(wanted) if tuple(wanted) in words.METRES else words.COMMON
+            earlier = [(b, u) for tick, b, u in piece.time_signatures if tick * scale <= start]
+            metre = earlier[-1] if earlier and earlier[-1] in words.METRES else words.COMMON
             header = [] if metre == before else [f"metre:{metre[0]}/{metre[1]}"]
             header.append(f"bar:{min(number, words.BARS)}")
             if piece.key and self.home and number == 1:

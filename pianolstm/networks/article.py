@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pianolstm.networks.base import LSTMLayer, NetworkConfig, RecurrentNetwork, register
+from pianolstm.networks.base import LayerState, LSTMLayer, NetworkConfig, RecurrentNetwork, register
 
 ARTICLE_TRAINING = {
     "epochs": 200, "batch": 64, "steps": 100, "optimizer": "rmsprop", "learning_rate": 1e-3,
@@ -61,10 +61,10 @@ class ArticleLSTM(RecurrentNetwork):
                 for size in (config.hidden[-1], self.DENSE)
             )
 
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         if not self.config.batch_norm:
             return self.output(self.dropout(self.dense(x)))
         rows = x.flatten(0, -2)  # (…, H) → (N, H), the shape that batch normalisation takes
@@ -79,9 +79,7 @@ class HardGateLSTM(LSTMLayer):
     Other gates come as near to 0 and 1 as they like and never arrive; these shut.
     """
 
-    def forward(
-        self, x: torch.Tensor, state: tuple[torch.Tensor, ...] | None = None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def forward(self, x: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
         state = state or (x.new_zeros(len(x), self.hidden_size),) * 2
         outputs = []
         for given in self.from_input(x).unbind(1):
@@ -89,16 +87,14 @@ class HardGateLSTM(LSTMLayer):
             outputs.append(state[0])
         return torch.stack(outputs, 1), state
 
-    def step(self, x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
         return self.cell(self.from_input(x), *state)
 
-    def from_input(self, x: torch.Tensor) -> torch.Tensor:
+    def from_input(self, x: Tensor) -> Tensor:
         """The input's part of the gates: x (…, ·) → (…, 4H)."""
         return nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
 
-    def cell(
-        self, given: torch.Tensor, h: torch.Tensor, c: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def cell(self, given: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step: the input's part of the gates (B, 4H) and the state → the state after."""
         i, f, g, o = (given + h @ self.weight_hh_l0.T).chunk(4, dim=-1)
         i, f, o = ((0.2 * gate + 0.5).clamp(0, 1) for gate in (i, f, o))

@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-State = list[tuple[torch.Tensor, ...]]  # for each layer (h, c), both (B, H)
+LayerState = tuple[Tensor, ...]  # of an LSTM (h, c), both (B, H)
+State = list[LayerState]  # of each layer
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,12 @@ class LSTMLayer(nn.LSTM):
     def __init__(self, input_size: int, hidden: int) -> None:
         super().__init__(input_size, hidden, batch_first=True)
 
-    def forward(
-        self, x: torch.Tensor, state: tuple[torch.Tensor, ...] | None = None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def forward(self, x: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
         """x (B, T, ·) and the state, zeros unless given → outputs (B, T, H) and the state after."""
         x, after = super().forward(x, state and tuple(part.unsqueeze(0) for part in state))
         return x, tuple(part.squeeze(0) for part in after)
 
-    def step(self, x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
         """x (B, ·) and the state → the state after, whose first part is the output.
 
         nn.LSTM is built for long sequences and costs several times as much for a single step.
@@ -156,11 +155,11 @@ class RecurrentNetwork(nn.Module):
         self.layers = nn.ModuleList(self.layer_type(i, h) for i, h in itertools.pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
 
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         """Ids of any shape → the first layer's input, one axis more."""
         raise NotImplementedError
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         """Top layer's output (…, H) → logits (…, V)."""
         raise NotImplementedError
 
@@ -170,9 +169,7 @@ class RecurrentNetwork(nn.Module):
         sizes, states = self.config.hidden, self.layer_type.states
         return [(torch.zeros(batch, size, device=device),) * states for size in sizes]
 
-    def hidden_states(
-        self, ids: torch.Tensor, state: State | None = None
-    ) -> tuple[torch.Tensor, State]:
+    def hidden_states(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Ids (B, T) → the top layer's output (B, T, H) and the state after the last step."""
         x, new_state = self.embed(ids), []
         for depth, before in enumerate(state or self.zero_state(len(ids))):
@@ -182,23 +179,23 @@ class RecurrentNetwork(nn.Module):
             new_state.append(after)
         return x, new_state
 
-    def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Ids (B, T) → logits for the token after each step (B, T, V), and the state."""
         x, state = self.hidden_states(ids, state)
         return self.only_allowed(self.head(x), ids), state
 
-    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
+    def predict_next(self, windows: Tensor) -> Tensor:
         """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
         x, _ = self.hidden_states(windows)
         return self.only_allowed(self.head(x[:, -1]), windows[:, -1])
 
-    def only_allowed(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    def only_allowed(self, logits: Tensor, ids: Tensor) -> Tensor:
         """Logits (…, V), minus infinity where the encoding's grammar forbids a token after ids."""
         if self.forbidden is None:
             return logits
         return logits.masked_fill(self.forbidden[ids], -torch.inf)
 
-    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """One step without dropout: ids (B,) → logits (B, V)."""
         x, new_state = self.embed(ids), []
         for layer, before in zip(self.layers, state):

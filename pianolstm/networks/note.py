@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pianolstm.networks.base import NetworkConfig, RecurrentNetwork, State, register
+from pianolstm.networks.base import LayerState, NetworkConfig, RecurrentNetwork, State, register
 
 
 @register("note")
@@ -41,9 +41,9 @@ class NoteLSTM(RecurrentNetwork):
                 raise ValueError("a shared network needs encoding.features(vocabulary.tokens)")
             self.register_buffer("features", torch.from_numpy(features), persistent=False)
             self.feature_vectors = nn.Parameter(torch.randn(features.shape[1], E) * E**-0.5)
-        self._vectors: torch.Tensor | None = None  # kept between steps outside training
+        self._vectors: Tensor | None = None  # kept between steps outside training
 
-    def vectors(self) -> torch.Tensor:
+    def vectors(self) -> Tensor:
         """The vector of every token, shape (V, E)."""
         if not self.config.shared:
             return self.embedding.weight
@@ -56,10 +56,10 @@ class NoteLSTM(RecurrentNetwork):
         self._vectors = None  # weights may have changed
         return super().train(mode)
 
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         return self.dropout(nn.functional.embedding(ids, self.vectors()))
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         return nn.functional.linear(self.dropout(x), self.vectors(), self.bias)
 
 
@@ -71,13 +71,11 @@ class GRULayer(nn.GRU):
     def __init__(self, input_size: int, hidden: int) -> None:
         super().__init__(input_size, hidden, batch_first=True)
 
-    def forward(
-        self, x: torch.Tensor, state: tuple[torch.Tensor]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor]]:
+    def forward(self, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         x, h = super().forward(x, state[0].unsqueeze(0))
         return x, (h.squeeze(0),)
 
-    def step(self, x: torch.Tensor, state: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
         return (torch.gru_cell(x, *state, *self.all_weights[0]),)
 
 
@@ -127,7 +125,7 @@ class NoteTransformer(NoteLSTM):
         device = self.slopes.device
         return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=device),)]
 
-    def attention_bias(self, nothing: torch.Tensor) -> torch.Tensor:
+    def attention_bias(self, nothing: Tensor) -> Tensor:
         """What is added to the attention of each token (row) to each other, (B · heads, T, T).
 
         nothing: (B, T), True where there is no token.
@@ -139,9 +137,7 @@ class NoteTransformer(NoteLSTM):
         unseen = nothing[:, None, None, :] & (distance != 0)  # itself it sees in any case
         return bias[None].masked_fill(unseen, -torch.inf).flatten(0, 1)
 
-    def hidden_states(
-        self, ids: torch.Tensor, state: State | None = None
-    ) -> tuple[torch.Tensor, State]:
+    def hidden_states(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = state or self.zero_state(len(ids))
         parts = []
         # Attention grows with the square of the length, but what a part reads again costs time too
@@ -150,7 +146,7 @@ class NoteTransformer(NoteLSTM):
             parts.append(x)
         return torch.cat(parts, dim=1), state
 
-    def _attend(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+    def _attend(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         ((past,),) = state
         everything = torch.cat([past, ids + 1], dim=1)
         first = int((past == 0).all(dim=0).sum())  # no time for what no row has
@@ -166,6 +162,6 @@ class NoteTransformer(NoteLSTM):
             torch.backends.mha.set_fastpath_enabled(fast)
         return self.norm(x[:, self.PAST - first :]), [(everything[:, -self.PAST :],)]
 
-    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         logits, state = self(ids.unsqueeze(1), state)
         return logits[:, 0], state
