@@ -33,11 +33,6 @@ from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network, check_interface, pick_device
 from pianolstm.optimizer import make_optimizer, rate_factor
 
-
-class TrainingError(ValueError):
-    """A training that cannot go on. Says why, and what to do."""
-
-
 # ---- a run
 
 
@@ -88,7 +83,7 @@ def train(
     call this, and the first one writes.
 
     Raises TypeError for a network without the interface, CheckpointError if the folder holds
-    another run, TrainingError for a loss that is no number, ValueError for impossible settings.
+    another run, ValueError for impossible settings and for a loss that is no number.
     """
     run = set_up(data, network, config, Path(folder), command)
     history = run.checkpoint.history
@@ -180,7 +175,7 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
         loss_sum, tokens = loss_sum + float(loss.detach()) * n, tokens + n
         if not math.isfinite(loss_sum):
             last = f"{run.folder}/last.safetensors holds epoch {epoch - 1}. " if epoch > 1 else ""
-            raise TrainingError(
+            raise ValueError(
                 f"the loss is {float(loss)} at batch {batches} of epoch {epoch}; training stops. "
                 f"{last}Use a lower learning_rate, or clip large gradients"
             )

@@ -106,14 +106,12 @@ class NearestKnown:
         """The nearest known token; None where nothing of its kind is known, or it has no notes."""
         if not any(self.encoding.notes_of(token)):
             return None
-        classes, places, ticks = np.split(self._sketch(token), [12, 15])
-        known_classes, known_places, known_ticks = np.split(self.sketches, [12, 15], axis=1)
-        together = np.minimum(known_classes, classes).sum(axis=1)
-        either = np.maximum(known_classes, classes).sum(axis=1)
-        jaccard = 1 - together / np.maximum(either, 1)
-        register = np.abs(known_places - places).mean(axis=1)
-        length = np.abs(np.log(known_ticks / ticks))[:, 0]
-        other_kind = known_classes.any(axis=1) != classes.any()
+        sketch = self._sketch(token)
+        classes, known = sketch[:12], self.sketches[:, :12]
+        jaccard = 1 - known @ classes / np.maximum(np.maximum(known, classes).sum(axis=1), 1)
+        register = np.abs(self.sketches[:, 12:15] - sketch[12:15]).mean(axis=1)
+        length = np.abs(np.log(self.sketches[:, 15] / sketch[15]))
+        other_kind = known.any(axis=1) != classes.any()
         if other_kind.all():
             return None
         return self.known[np.lexsort((length, register, jaccard, other_kind))[0]]

@@ -29,7 +29,7 @@ from pianolstm.networks import (
     register,
 )
 from pianolstm.optimizer import make_optimizer, rate_factor
-from pianolstm.training import TrainingError, train
+from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
@@ -124,7 +124,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_epoch(tmp_path, ids_p
         mock.patch.object(
             torch.nn.functional, "cross_entropy", lambda *a, **k: torch.tensor(torch.nan)
         ),
-        pytest.raises(TrainingError, match=r"loss is nan at batch 1 of epoch 2; .*holds epoch 1"),
+        pytest.raises(ValueError, match=r"loss is nan at batch 1 of epoch 2; .*holds epoch 1"),
     ):
         run(ids_pieces, tmp_path)
     assert len(run(ids_pieces, tmp_path).history) == 4  # goes on as if nothing had been

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from pianolstm.encodings.base import Encoding, TokenError, register
+from pianolstm.encodings.base import Encoding, register
 from pianolstm.encodings.spelling import pitch_numbers, shifted
 from pianolstm.hands import MIDDLE_C, two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
@@ -110,12 +110,12 @@ class ArticleEncoding(Encoding):
         return pitch_numbers(parts), 0
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
-        """Tokens → a piece for two hands, split at middle C. Raises `TokenError` for other text."""
+        """Tokens → a piece for two hands, split at middle C. Raises ValueError for other text."""
         rows, plays_again = [], [len(tokens)] * 2  # right and left: the hand's next token
         for index in reversed(range(len(tokens))):  # backwards, so that it is known
             pitches, _ = self.notes_of(tokens[index])
             if not pitches:
-                raise TokenError(
+                raise ValueError(
                     f"{tokens[index]!r} is no note name, such as 'C4', 'F#3' or 'E-5', and no chord"
                 )
             for pitch in pitches:

@@ -29,10 +29,6 @@ BOS, EOS = "<bos>", "<eos>"  # the beginning and the end of a piece
 RESOLUTION = 12  # ticks a quarter of encodings with rhythm: holds sixteenths and triplet eighths
 
 
-class TokenError(ValueError):
-    """A string that is no token of the encoding."""
-
-
 class PieceError(ValueError):
     """A piece that an encoding has no tokens for. Says what is in the way and the way out."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, TokenError, register, trimmed
+from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, register, trimmed
 from pianolstm.encodings.spelling import on_grid, pitch_numbers, quarters_text, shifted, ticks_of
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
@@ -69,12 +69,12 @@ class RhythmEncoding(Encoding):
     def typed(self, text: str, name: str = "typed") -> Piece:
         """The piece that a person types: "C3.G3.E4:1 D4:0.5 rest B3", a quarter without a time.
 
-        Raises `TokenError`, which names the first that cannot be read.
+        Raises ValueError, which names the first that cannot be read.
         """
         tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
         for token in tokens:
             if not self.notes_of(token)[1]:
-                raise TokenError(
+                raise ValueError(
                     f"{token!r} is no chord with a duration in 1/{RESOLUTION} quarter, such as "
                     "'E4.G4:0.5' or 'E4:1/3', with note names such as 'C4', 'F#3' or 'E-5'"
                 )
