@@ -200,8 +200,7 @@ def _read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> tuple[t
 def generate_by_window(model: nn.Module, start: Sequence[int], length: int = 500) -> np.ndarray:
     """The article's loop: the whole window through the network for every single token, argmax.
 
-    `start` is the first window, of the length the network was trained with; the article takes one
-    at random from its training data (see `random_window`). Returns the new ids (length,).
+    `start` is the first window, of the length the network was trained with. Returns ids (length,).
     """
     ids, device = [int(i) for i in start], next(model.parameters()).device
     model.eval()

@@ -54,10 +54,7 @@ class Run:
         return broadcast(time.perf_counter() - self.began, device)
 
     def progress(self, epochs: float, reserve: float = 0.0) -> float:
-        """How much of the run is done, 0 to 1, by its epochs or by its seconds.
-
-        `reserve` are seconds of the budget that are needed for something else.
-        """
+        """How much of the run is done, 0 to 1; `reserve` are seconds needed for something else."""
         config = self.checkpoint.train_config
         share = epochs / config.epochs
         if config.seconds:  # only the clock ends such a run before its last epoch does

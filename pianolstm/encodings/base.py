@@ -85,8 +85,7 @@ class Encoding(ABC):
     def remembered_as(self, token: str) -> str | None:
         """What the token counts as where passages are compared; None if it counts as not there.
 
-        Tokens that say something else in every place, such as the number of a bar, would keep two
-        equal passages apart. Tokens that count as the same form a class.
+        The number of a bar, for example, would keep two equal passages apart.
         """
         return token
 

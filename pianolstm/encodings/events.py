@@ -122,11 +122,10 @@ class EventEncoding(Encoding):
     # ---- tokens to notes
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
-        """Tokens as a piece; whatever the tokens are, there is one.
+        """Tokens as a piece; whatever the tokens are, there is one, by the rules of `EventReader`.
 
-        What makes no sense is counted in the piece's `repaired`: see `EventReader` for the rules
-        of each kind of token. Tokens of another encoding and a beginning in the middle are passed
-        over, and so is all that follows `<eos>`.
+        Tokens of another encoding and a beginning in the middle are passed over, and so is all that
+        follows `<eos>`; all this is counted in the piece's `repaired`.
         """
         reader = words.EventReader()
         inside, ends = trimmed(tokens)

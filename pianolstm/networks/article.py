@@ -34,15 +34,9 @@ class ArticleLSTM(RecurrentNetwork):
     The gates of 2017 are `HardGateLSTM`'s, as in Keras before 2.3; what ships as `article` was
     trained with those of `nn.LSTM` (`hard_gates=False`). Notebook 04 compares them.
 
-    In both the input is the id divided by V, a single number. Initialisation as in Keras:
-    Glorot-uniform input kernels, orthogonal recurrent kernels, forget-gate bias 1, one bias a gate
-    (PyTorch's second bias is frozen at zero); batch normalisation with Keras's momentum of 0.99
-    (PyTorch counts it the other way, 0.01) and epsilon 1e-3. Training is the article's: windows of
-    100 tokens, batches of 64, 200 epochs, RMSprop as in Keras 2, see `make_optimizer`.
-
-    The article prints another network for generation, 512-512-512, into which these weights do not
-    fit. Here a checkpoint carries its own configuration and `load_checkpoint` rebuilds exactly the
-    network that was trained; the contradiction cannot occur.
+    In both the input is the id divided by V, a single number, and the initial weights are Keras's.
+    Batch normalisation has Keras's momentum of 0.99 (PyTorch counts it the other way, 0.01) and
+    epsilon 1e-3. Training is the article's, with RMSprop as in Keras 2, see `make_optimizer`.
     """
 
     reads = "windows"

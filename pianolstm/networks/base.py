@@ -60,12 +60,10 @@ NETWORKS: dict[str, NetworkKind] = {}
 
 
 def register(name: str, training: dict | None = None, **network) -> Callable:
-    """Make a network known to checkpoints and to the command line, with its own defaults.
+    """Make a network known to checkpoints and to the command line. Use it as a decorator.
 
-    Use it as a decorator. `network` are fields of `NetworkConfig`, `training` fields of
-    `TrainConfig`. Raises TypeError for a field that NetworkConfig does not have.
+    Its own defaults: `network` are fields of `NetworkConfig`, `training` fields of `TrainConfig`.
     """
-    NetworkConfig(name, **network)
 
     def add(kind: type[nn.Module]) -> type[nn.Module]:
         NETWORKS[name] = NetworkKind(kind, network, training or {})
@@ -88,7 +86,6 @@ def build_network(
 
     `features` (V, F) are for a shared one, see `NoteLSTM`. `grammar` (V, V) tells which token may
     follow which; the others get no probability.
-
     Raises KeyError for an unknown name, ValueError for sizes that it cannot have or no features.
     """
     model = NETWORKS[config.name].build(config, features)
