@@ -109,14 +109,12 @@ class NoteTransformer(NoteLSTM):
                 f"of {self.HEADS}"
             )
         super().__init__(config, features)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                E, self.HEADS, 4 * E, config.dropout, batch_first=True, norm_first=True
-            )
-            for _ in config.hidden
-        )
-        for layer in self.layers:
+        # With `relu` of nn.functional PyTorch (2.13) takes its fast path, and the bias for a mask
+        options = {"activation": torch.relu, "batch_first": True, "norm_first": True}
+        for depth in range(len(config.hidden)):
+            layer = nn.TransformerEncoderLayer(E, self.HEADS, 4 * E, config.dropout, **options)
             layer.self_attn.dropout = 0.0  # which PyTorch's fast attention on a CPU has not
+            self.layers[depth] = layer
         self.norm = nn.LayerNorm(E)
         slopes = 2.0 ** -(8 / self.HEADS * torch.arange(1, self.HEADS + 1))
         self.register_buffer("slopes", slopes, persistent=False)
@@ -153,13 +151,8 @@ class NoteTransformer(NoteLSTM):
         window = everything[:, first:]
         x = self.embed((window - 1).clamp(min=0))
         bias = self.attention_bias(window == 0)
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # which takes the bias for a mask (2.13)
-        try:
-            for layer in self.layers:
-                x = layer(x, src_mask=bias)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
+        for layer in self.layers:
+            x = layer(x, src_mask=bias)
         return self.norm(x[:, self.PAST - first :]), [(everything[:, -self.PAST :],)]
 
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
