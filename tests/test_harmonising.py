@@ -123,7 +123,7 @@ def test_melodies_are_read_from_midi_and_from_text(tmp_path, scale):
     ("text", "track", "message"),
     [
         ("tune.musicxml", None, "only MIDI files are read. Export it as MIDI first"),
-        ("C4:1 H4:1", None, "'H4:1' is no chord"),
+        ("C4:1 H4:1", None, "'H4' is no note name"),
         ("C4:1", 1, "a track is part of a MIDI file"),
         ("SCALE", 3, "has no track 3. Choose from 1 'Right', 2 'Left'"),
     ],

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from pianolstm.encodings.base import Encoding, register
-from pianolstm.encodings.spelling import pitch_numbers, shifted
+from pianolstm.encodings.spelling import no_note_name, pitch_numbers, shifted
 from pianolstm.hands import MIDDLE_C, two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -115,9 +115,7 @@ class ArticleEncoding(Encoding):
         for index in reversed(range(len(tokens))):  # backwards, so that it is known
             pitches, _ = self.notes_of(tokens[index])
             if not pitches:
-                raise ValueError(
-                    f"{tokens[index]!r} is no note name, such as 'C4', 'F#3' or 'E-5', and no chord"
-                )
+                raise no_note_name(tokens[index].split("."))
             for pitch in pitches:
                 steps = plays_again[pitch < MIDDLE_C] - index
                 rows.append((STEP * index, min(STEP * steps, LONGEST_HOLD), pitch, VELOCITY))

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, register, trimmed
-from pianolstm.encodings.spelling import on_grid, pitch_numbers, quarters_text, shifted, ticks_of
+from pianolstm.encodings.spelling import (
+    no_note_name,
+    on_grid,
+    pitch_numbers,
+    quarters_text,
+    shifted,
+    ticks_of,
+)
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -73,9 +80,12 @@ class RhythmEncoding(Encoding):
         """
         tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
         for token in tokens:
-            if not self.notes_of(token)[1]:
+            names, _, time = token.rpartition(":")
+            if not names or not ticks_of(time):
                 raise ValueError(
                     f"{token!r} is no chord with a duration in 1/{RESOLUTION} quarter, such as "
-                    "'E4.G4:0.5' or 'E4:1/3', with note names such as 'C4', 'F#3' or 'E-5'"
+                    "'E4.G4:0.5' or 'E4:1/3'"
                 )
+            if not self.notes_of(token)[1]:
+                raise no_note_name(names.split("."))
         return self.decode(tokens, name)
