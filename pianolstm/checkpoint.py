@@ -67,9 +67,13 @@ def configure(
 ) -> tuple[NetworkConfig, TrainConfig]:
     """The configurations of a network and of its training, with some `settings` changed.
 
+    A network that goes on from another (`TrainConfig.start`) is of that one's size.
+
     Raises ValueError for a setting that does not exist, or means nothing here, or is impossible.
     """
     model, config = network_config(network, vocabulary_size), train_config(network)
+    if start := settings.get("start"):
+        model = replace(load_pretrained(start).model.config, vocabulary_size=vocabulary_size)
     kind, known = NETWORKS[network].build, {*vars(model), *vars(config)} - {"name"}
     useless = {*kind.ignores}
     chosen = {"shared": kind.reads == "streams" and encoding.shares} | settings

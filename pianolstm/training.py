@@ -151,8 +151,8 @@ def go_on_from(start: str, model: nn.Module, data: Dataset) -> None:
     made_alike = (old.vocabulary, old.encoding) == (data.vocabulary, data.encoding)
     if not made_alike or sizes[0] != sizes[1]:
         raise ValueError(
-            f"start {start}: another encoding, vocabulary or size. Give the options of its own "
-            f"command, {old.command!r}"
+            f"start {start}: another encoding, vocabulary or size. Give the encoding of its own "
+            f"command, {old.command!r}, and leave sizes out"
         )
     model.load_state_dict(theirs)
 
