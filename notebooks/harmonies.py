@@ -155,10 +155,18 @@ def struck_again(piece: Piece, melody: Piece) -> tuple[int, int]:
     Counted where a melody note begins and a voice keeps its pitch: it is held, or struck again.
     """
     roll = below(piece, melody)
-    struck = ROLLS.struck(piece)[: len(roll)]
-    begins = ROLLS.struck(melody)[: len(struck)].any(axis=1)
-    kept = roll[1 : len(struck)] & roll[: len(struck) - 1] & begins[1:, None]
-    return int((kept & struck[1:]).sum()), int(kept.sum())
+    again = struck(piece)[: len(roll)]
+    begins = struck(melody)[: len(again)].any(axis=1)
+    kept = roll[1 : len(again)] & roll[: len(again) - 1] & begins[1:, None]
+    return int((kept & again[1:]).sum()), int(kept.sum())
+
+
+def struck(piece: Piece) -> np.ndarray:
+    """Where a key is struck: bool, of the shape of the piece's roll."""
+    result, (first, last) = np.zeros_like(ROLLS.roll(piece)), ROLLS.covered(piece)
+    heard = first < last
+    result[first[heard], piece.notes["pitch"][heard].astype(int) - LOWEST] = True
+    return result
 
 
 def phrase_ends(melody: Piece) -> Iterator[int]:

@@ -126,10 +126,6 @@ class Rung(RecurrentNetwork):
             x = self.dropout(x)
         return self.output(x)
 
-    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
-        x, _ = self.hidden_states(windows)
-        return self.head(x[:, -1])
-
     def multiply_adds(self) -> tuple[int, int]:
         """Of a forward pass: at every step read, and at every prediction."""
         layers = sum(

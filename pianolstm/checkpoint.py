@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,16 +30,7 @@ from pianolstm.vocabulary import Vocabulary, transposed_ids
 
 FORMAT = "pianolstm 2"
 OWN_KEY = (0,)  # semitones by which a piece is moved
-PARTS = {  # of a header beside the format, and what each is
-    "network": dict,
-    "encoding": dict,
-    "vocabulary": list,
-    "train": dict,
-    "history": list,
-    "command": str,
-}
-MEMORY = "memory"  # a part that not every header has
-FOLDER = resources.files("pianolstm") / "checkpoints"  # of those that come with the package
+FOLDER = Path(__file__).with_name("checkpoints")  # of those that come with the package
 
 
 @dataclass(frozen=True)
@@ -78,14 +67,22 @@ def configure(
 ) -> tuple[NetworkConfig, TrainConfig]:
     """The configurations of a network and of its training, with some `settings` changed.
 
+    A network that goes on from another (`TrainConfig.start`) is of that one's size.
+
     Raises ValueError for a setting that does not exist, or means nothing here, or is impossible.
     """
-    model = network_config(network, vocabulary_size)
-    config = replace(train_config(network), **_of(TrainConfig, settings))
-    useless = {*NETWORKS[network].build.ignores}
+    model, config = network_config(network, vocabulary_size), train_config(network)
+    if start := settings.get("start"):
+        model = replace(load_pretrained(start).model.config, vocabulary_size=vocabulary_size)
+    kind, known = NETWORKS[network].build, {*vars(model), *vars(config)} - {"name"}
+    useless = {*kind.ignores}
+    chosen = {"shared": kind.reads == "streams" and encoding.shares} | settings
+    if getattr(encoding, "home", False) and "transpose_until" not in settings:
+        chosen = {"transpose": False} | chosen  # it would lead away from home
+    model = replace(model, **{k: v for k, v in chosen.items() if k in vars(model)})
+    config = replace(config, **{k: v for k, v in chosen.items() if k in vars(config)})
     useless |= {"warmup", "final_rate"} if config.constant_rate else set()
     useless |= {"weight_decay"} if config.optimizer == "rmsprop" else set()
-    known = {f.name for f in (*fields(TrainConfig), *fields(NetworkConfig))} - {"name"}
     for name in settings:
         if name not in known:
             raise ValueError(f"no setting {name!r}. Choose from {', '.join(sorted(known))}")
@@ -95,14 +92,7 @@ def configure(
         raise ValueError(f"transpose_until {config.transpose_until}: a share is between 0 and 1")
     if config.memory not in ("", "past", "ngrams"):
         raise ValueError(f"memory {config.memory!r}: choose past or ngrams, or leave it out")
-    if getattr(encoding, "home", False) and not settings.keys() & {"transpose", "transpose_until"}:
-        config = replace(config, transpose=False)  # it would lead away from home
-    shared = NETWORKS[network].build.reads == "streams" and encoding.shares
-    return replace(model, **{"shared": shared} | _of(NetworkConfig, settings)), config
-
-
-def _of(kind: type, settings: dict[str, object]) -> dict[str, object]:
-    return {f.name: settings[f.name] for f in fields(kind) if f.name in settings}
+    return model, config
 
 
 class CheckpointError(ValueError):
@@ -150,7 +140,7 @@ class Checkpoint:
 
     def header(self) -> dict:
         """What a file holds beside the weights."""
-        memory = {} if self.memory is None else {MEMORY: self.memory.to_dict()}
+        memory = {} if self.memory is None else {"memory": self.memory.to_dict()}
         return memory | {
             "format": FORMAT,
             "network": asdict(self.model.config),
@@ -214,33 +204,31 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises `CheckpointError`, naming the part, for a missing or damaged file.
     """
-    path = Path(path)
+    path, part = Path(path), ""
     header, tensors = read_file(path)
     try:
-        for part, kind in PARTS.items():
-            if type(header.get(part)) is not kind:
+        for part, kind in {"vocabulary": list, "history": list, "command": str}.items():
+            if type(header[part]) is not kind:
                 raise TypeError(f"{kind.__name__} expected")
         part = "vocabulary"
         vocabulary = Vocabulary(header[part])
         part = "encoding"
         encoding = encoding_from_dict(header[part])
         part = "network"
-        config = _of_right_types(NetworkConfig(**header[part]))
+        config = _of_right_types(NetworkConfig, header[part])
         if config.vocabulary_size != len(vocabulary):
             raise ValueError(f"vocabulary_size is not that of the {len(vocabulary)} tokens")
         tokens = vocabulary.tokens
-        model = build_network(config, encoding.features(tokens), encoding.grammar(tokens))
+        model = build_network(config, encoding.features(tokens), encoding.grammar(tokens)).eval()
         part = "weights"
         weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
         model.load_state_dict(weights)  # copies into full precision
         part = "train"
-        train_config = _of_right_types(TrainConfig(**header[part]))
+        train = _of_right_types(TrainConfig, header[part])
         part = "history"
         history = [{**row} for row in header[part]]
-        part = MEMORY
-        found = Checkpoint(
-            model.eval(), vocabulary, encoding, history, train_config, header["command"]
-        )
+        found = Checkpoint(model, vocabulary, encoding, history, train, header["command"])
+        part = "memory"
         if part in header:
             found.memory = Memory.from_dict(header[part], found.same)
         part = "keys"
@@ -253,23 +241,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return found
 
 
-Config = TypeVar("Config", NetworkConfig, TrainConfig)
-
-
-def _of_right_types(config: Config) -> Config:
-    """The configuration. Raises TypeError for a field that is not of its default's type."""
-    for f in fields(config):
-        value, kind = getattr(config, f.name), type(f.default)
-        is_number = kind in (float, type(None)) and type(value) in (int, float)
-        if type(value) is not kind and not is_number:
-            raise TypeError(f"{f.name} is {value!r}, which is no {kind.__name__}")
+def _of_right_types(kind: type, settings: dict) -> NetworkConfig | TrainConfig:
+    """A configuration. Raises TypeError for a setting that is not of its default's type."""
+    config = kind(**settings)
+    for field_ in fields(config):
+        value, default = getattr(config, field_.name), field_.default
+        numbers = (int, float) if type(default) in (float, type(None)) else ()
+        if type(value) not in (type(default), *numbers):
+            raise TypeError(f"{field_.name} is {value!r}, but by default {default!r}")
     return config
-
-
-def pretrained_names() -> list[str]:
-    """Names of the networks that come with the package."""
-    names = (Path(path.name) for path in FOLDER.iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".safetensors")
 
 
 def load_pretrained(name: str) -> Checkpoint:
@@ -284,9 +264,10 @@ def load_pretrained(name: str) -> Checkpoint:
     """
     if Path(name).suffix:
         return load_checkpoint(name)
-    if name not in pretrained_names():
+    known = {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
+    if name not in known:
         raise CheckpointError(
-            f"{name!r} is none of the networks that come with the package: "
-            f"{', '.join(pretrained_names())}. Choose one, or give a file"
+            f"{name!r} is none of the networks that come with the package: {', '.join(known)}. "
+            "Choose one, or give a file"
         )
-    return load_checkpoint(Path(str(FOLDER / f"{name}.safetensors")))
+    return load_checkpoint(known[name])

@@ -211,15 +211,12 @@ def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | Non
         return found.piece, found
     if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
         raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
-    words, rhythm = text.split(), RhythmEncoding()
     try:
         if article:
-            chords = [word.partition(":")[0] for word in words if not word.startswith(REST)]
+            words = [word for word in text.split() if not word.startswith(REST)]
+            chords = [word.partition(":")[0] for word in words]
             return ArticleEncoding(voicing=True).decode(chords), None
-        tokens = [word if ":" in word else f"{word}:1" for word in words]
-        for token in tokens:
-            rhythm.pitches(token)  # raises for what cannot be read
-        return rhythm.decode(tokens, name="melody"), None
+        return RhythmEncoding().typed(text, name="melody"), None
     except ValueError as error:
         raise ValueError(f"{text}: {error}, or give the name of a MIDI file") from error
 

@@ -94,99 +94,75 @@ def generate(
     """Continue each prompt by `length` ids, all pieces side by side, the state carried.
 
     prompts: ids, none empty; seeds: one a piece. `greedy` takes the likeliest id every time. At
-    `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that number something, such
-    as bars, each with its successor: the network says *when* one comes, and arithmetic which. With
-    a `memory`, each piece recalls its own past. `rules`, one a piece, forbid ids. `progress` shows
-    a bar; None: only on a terminal. Returns the new ids, one array a piece. Raises ValueError for
-    impossible prompts, seeds or settings.
+    `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that number something, see
+    `numbered`. With a `memory`, each piece recalls its own past. `rules`, one a piece, forbid ids.
+    `progress` shows a bar; None: only on a terminal. Returns the new ids, one array a piece. Raises
+    ValueError for impossible prompts, seeds or settings.
     """
-    _check_prompts(prompts, seeds)
     check_sampling(temperature, top_k, top_p)
-    counter, recall = Numbering(counts or {}, prompts), _Recall(memory, prompts)
-    limits, generators = _Limits(rules, prompts), [np.random.default_rng(seed) for seed in seeds]
-    pieces, ends = np.zeros((len(prompts), length), dtype=np.int64), np.full(len(prompts), length)
-    with torch.inference_mode(), threads_for(len(prompts)):
+    if not all(map(len, prompts)):
+        raise ValueError("an empty prompt; give at least one token to start from")
+    settings = temperature, 1 if greedy else top_k, top_p
+    rules = rules or [None] * len(prompts)
+    pieces = [_Piece(*each, memory) for each in zip(prompts, seeds, rules, strict=True)]
+    with torch.inference_mode(), threads_for(len(pieces)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
-        for i in tqdm(range(length), desc="compose, at most", unit="token", disable=hidden):
-            rows = limits.apply(recall.mix(logits.cpu().numpy()))
-            for b in np.flatnonzero(ends > i):
-                p = None if greedy else probabilities(rows[b], temperature, top_k, top_p)
-                drawn = _likeliest(rows[b]) if greedy else sample_next(p, generators[b])
-                pieces[b, i] = counter.correct(b, drawn)
-                ends[b] = i if pieces[b, i] == stop else length
-            if (ends <= i).all():
+        for _ in tqdm(range(length), desc="compose, at most", unit="token", disable=hidden):
+            for piece, row in zip(pieces, logits.cpu().numpy()):
+                if not piece.ended:
+                    drawn = sample_next(piece.probabilities(row, settings), piece.generator)
+                    piece.add(numbered(drawn, piece.ids, counts or {}), stop)
+            if all(piece.ended for piece in pieces):
                 break
-            recall.add(pieces[:, i])
-            limits.add(pieces[:, i])
-            logits, state = model.step(torch.from_numpy(pieces[:, i]).to(logits.device), state)
-    return [ids[:end] for ids, end in zip(pieces, ends)]
+            last = torch.tensor([piece.ids[-1] for piece in pieces], device=logits.device)
+            logits, state = model.step(last, state)
+    new = [piece.ids[len(prompt) :] for piece, prompt in zip(pieces, prompts)]
+    return [np.array(ids, dtype=np.int64) for ids in new]
 
 
-def _check_prompts(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
-    if len(prompts) != len(seeds):
-        raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; give one seed a piece")
-    if not all(len(prompt) for prompt in prompts):
-        raise ValueError("an empty prompt; give at least one token to start from")
+class _Piece:
+    """A piece that is being written, and what only it knows."""
+
+    def __init__(
+        self, prompt: Sequence[int], seed: int, rule: Rule | None, memory: Memory | None
+    ) -> None:
+        self.generator, self.rule, self.memory = np.random.default_rng(seed), rule, memory
+        self.past = memory and Past(same=memory.same)
+        self.ids: list[int] = []
+        self.forbidden, self.ended = [UNK_ID], False
+        for token in prompt:
+            self.add(int(token))
+
+    def add(self, token: int, stop: int | None = None) -> None:
+        """Go on by one id, or end before `stop`."""
+        self.ended = token == stop
+        if self.ended:
+            return
+        self.ids.append(token)
+        if self.past:
+            self.past.add(token)
+        if self.rule:
+            self.forbidden = [UNK_ID, *self.rule(token)]
+
+    def probabilities(self, logits: np.ndarray, settings: tuple) -> np.ndarray:
+        """The distribution of the next id (V,), with what the memory and the rule say of it."""
+        if self.memory:
+            with np.errstate(divide="ignore"):  # the logarithm of nought is minus infinity
+                logits = np.log(self.memory.mix(probabilities(logits, forbid=()), self.past))
+        return probabilities(logits, *settings, forbid=self.forbidden)
 
 
-class Numbering:
-    """Replaces each id that numbers something by the one that must follow the last of its piece."""
+def numbered(drawn: int, ids: Sequence[int], counts: Mapping[int, int]) -> int:
+    """The id that comes after `ids` where `drawn` was drawn.
 
-    def __init__(self, following: Mapping[int, int], prompts: Sequence[Sequence[int]]) -> None:
-        self.following = following
-        self.last: list[int | None] = [None] * len(prompts)
-        for b, prompt in enumerate(prompts):
-            for token in map(int, prompt):
-                if token in following:
-                    self.last[b] = token
-
-    def correct(self, b: int, drawn: int) -> int:
-        """The id that piece `b` gets where `drawn` was drawn."""
-        if drawn not in self.following:
-            return drawn
-        self.last[b] = self.following.get(self.last[b], drawn)
-        return self.last[b]
-
-
-class _Recall:
-    """What the pasts of the pieces predict; without a memory it changes nothing."""
-
-    def __init__(self, memory: Memory | None, prompts: Sequence[Sequence[int]]) -> None:
-        self.memory = memory
-        self.pasts = [Past(prompt, memory.same) for prompt in prompts] if memory else []
-
-    def mix(self, logits: np.ndarray) -> np.ndarray:
-        """The network's logits (B, V) → those of the mixture."""
-        if self.memory is None:
-            return logits
-        rows = [self.memory.mix(probabilities(row, forbid=()), past)
-                for row, past in zip(logits, self.pasts)]  # fmt: skip
-        with np.errstate(divide="ignore"):  # the logarithm of nought is minus infinity
-            return np.log(np.stack(rows))
-
-    def add(self, ids: np.ndarray) -> None:
-        """One new id a piece, (B,)."""
-        for past, token in zip(self.pasts, ids):
-            past.add(token)
-
-
-class _Limits:
-    """The rules of the pieces, and what they forbid at present."""
-
-    def __init__(self, rules: Sequence[Rule], prompts: Sequence[Sequence[int]]) -> None:
-        self.rules = rules
-        self.forbidden = [[rule(int(i)) for i in ids][-1] for rule, ids in zip(rules, prompts)]
-
-    def apply(self, logits: np.ndarray) -> np.ndarray:
-        """The logits (B, V), minus infinity where a rule forbids."""
-        for row, ids in zip(logits, self.forbidden):
-            row[list(ids)] = -np.inf
-        return logits
-
-    def add(self, ids: np.ndarray) -> None:
-        """One new id a piece, (B,)."""
-        self.forbidden = [rule(int(i)) for rule, i in zip(self.rules, ids)]
+    `counts` are ids that number something, such as bars, each with the one that must follow it: the
+    network says *when* one comes, and arithmetic which.
+    """
+    if drawn not in counts:
+        return drawn
+    last = next((token for token in reversed(ids) if token in counts), None)
+    return counts.get(last, drawn)
 
 
 @contextmanager
@@ -203,12 +179,6 @@ def threads_for(pieces: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _likeliest(logits: np.ndarray) -> int:
-    allowed = logits.copy()
-    allowed[UNK_ID] = -np.inf
-    return int(allowed.argmax())
 
 
 def _read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, State]:
@@ -230,23 +200,15 @@ def _read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> tuple[t
 def generate_by_window(model: nn.Module, start: Sequence[int], length: int = 500) -> np.ndarray:
     """The article's loop: the whole window through the network for every single token, argmax.
 
-    `start` is the first window, of the length the network was trained with; the article takes one
-    at random from its training data (see `random_window`). Returns the new ids (length,).
+    `start` is the first window, of the length the network was trained with. Returns ids (length,).
     """
-    device = next(model.parameters()).device
-    pattern = [int(i) for i in start]
-    output = np.zeros(length, dtype=np.int64)
+    ids, device = [int(i) for i in start], next(model.parameters()).device
     model.eval()
     with torch.inference_mode():
         for i in range(length):
-            window = torch.tensor([pattern], device=device)
-            if model.reads == "windows":
-                logits = model.predict_next(window)[0]
-            else:
-                logits = model(window)[0][0, -1]
-            output[i] = int(logits.argmax())
-            pattern = [*pattern[1:], int(output[i])]
-    return output
+            window = torch.tensor([ids[i:]], device=device)
+            ids.append(int(model.predict_next(window)[0].argmax()))
+    return np.array(ids[len(start) :])
 
 
 def random_window(ids: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:

@@ -43,31 +43,27 @@ class PartRules:
     ) -> None:
         self.ranges, self.parallels, self.reader = ranges or {}, parallels, EventReader()
         self.values = [encoding.value(token) for token in vocabulary.tokens]
-        pitches = [(v[1], i) for i, v in enumerate(self.values) if v and v[0] == "pitch"]
+        pitches = [(v[1], i) for i, v in enumerate(self.values) if v[0] == "pitch"]
         self.pitches, self.ids = np.array(pitches).T  # as written, and the tokens' ids
 
     def __call__(self, token: int) -> np.ndarray:
         """Take in the next id; the ids that must not follow it."""
-        kind, number = self.values[token] or ("", 0)
-        if kind:
-            self.reader.read(kind, number)
+        kind, number = self.values[token]
+        self.reader.read(kind, number)
         if kind in ("pitch", "more"):  # a duration comes next
             return self.ids[:0]
-        bad = self._out_of_range()
+        part = self.reader.programs.get(self.reader.track, 0), self.reader.track
+        low, high = self.ranges.get(part, (-np.inf, np.inf))
+        sounding = self.pitches + self.reader.home
+        bad = (sounding < low) | (sounding > high)
         if self.parallels:
-            bad |= self._parallel()
+            bad |= self._parallel(sounding)
         return self.ids[bad]
 
-    def _out_of_range(self) -> np.ndarray:
-        track = self.reader.track
-        low, high = self.ranges.get((self.reader.programs.get(track, 0), track), (-np.inf, np.inf))
-        home, _ = self.reader.first.get("home", (0, ""))
-        return (self.pitches + home < low) | (self.pitches + home > high)
-
-    def _parallel(self) -> np.ndarray:
-        """The pitches with which the current part would follow another one in parallel."""
+    def _parallel(self, pitches: np.ndarray) -> np.ndarray:
+        """With which pitches the current part would follow another one in parallel, bool."""
         now, part, notes = self.reader.time, self.reader.track, self.reader.notes
-        bad = np.zeros(len(self.pitches), dtype=bool)
+        bad = np.zeros(len(pitches), dtype=bool)
         moment = max((onset for onset, *_ in notes if onset < now), default=-1)
         before: dict[int, int] = {}  # what each part sounded at the moment before
         for onset, length, pitch, _, _, track in notes:
@@ -78,6 +74,6 @@ class PartRules:
                 continue
             step, interval = pitch - before[track], abs(before[track] - before[part]) % 12
             if step and interval in PERFECT:
-                same_way = np.sign(self.pitches - before[part]) == np.sign(step)
-                bad |= same_way & (np.abs(self.pitches - pitch) % 12 == interval)
+                same_way = np.sign(pitches - before[part]) == np.sign(step)
+                bad |= same_way & (np.abs(pitches - pitch) % 12 == interval)
         return bad

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -34,11 +33,6 @@ from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network, check_interface, pick_device
 from pianolstm.optimizer import make_optimizer, rate_factor
 
-
-class TrainingError(ValueError):
-    """A training that cannot go on. Says why, and what to do."""
-
-
 # ---- a run
 
 
@@ -60,10 +54,7 @@ class Run:
         return broadcast(time.perf_counter() - self.began, device)
 
     def progress(self, epochs: float, reserve: float = 0.0) -> float:
-        """How much of the run is done, 0 to 1, by its epochs or by its seconds.
-
-        `reserve` are seconds of the budget that are needed for something else.
-        """
+        """How much of the run is done, 0 to 1; `reserve` are seconds needed for something else."""
         config = self.checkpoint.train_config
         share = epochs / config.epochs
         if config.seconds:  # only the clock ends such a run before its last epoch does
@@ -77,7 +68,6 @@ def train(
     config: TrainConfig,
     folder: str | Path,
     progress: bool | None = None,
-    stop_after: int | None = None,
     on_epoch: Callable[[dict], None] = lambda row: None,
     command: str = "",
 ) -> Checkpoint:
@@ -85,18 +75,17 @@ def train(
 
     Writes best.safetensors and last.safetensors into `folder`, and goes on from the latter where it
     is there already, to exactly the weights of an uninterrupted run (of one process; others draw
-    new dropout). `progress` shows a bar; None means only on a terminal. `stop_after` ends this call
-    after so many epochs. `on_epoch` gets the history's row after each. `command` is noted in the
-    file. In a process group all processes call this, and the first one writes.
+    new dropout). `progress` shows a bar; None means only on a terminal. `on_epoch` gets the
+    history's row after each epoch. `command` is noted in the file. In a process group all processes
+    call this, and the first one writes.
 
     Raises TypeError for a network without the interface, CheckpointError if the folder holds
-    another run, TrainingError for a loss that is no number, ValueError for impossible settings.
+    another run, ValueError for impossible settings and for a loss that is no number.
     """
     run = set_up(data, network, config, Path(folder), command)
     history = run.checkpoint.history
-    last = min(config.epochs, len(history) + (stop_after or config.epochs))
     hidden = None if progress is None else not progress
-    for epoch in range(len(history) + 1, last + 1):
+    for epoch in range(len(history) + 1, config.epochs + 1):
         if history and _is_over(history[-1], config.seconds):
             break
         row = train_epoch(run, epoch, hidden if rank() == 0 else True)
@@ -156,15 +145,16 @@ def set_up(
 
 def go_on_from(start: str, model: nn.Module, data: Dataset) -> None:
     """Give a network the weights of another. Raises ValueError if they are not of one make."""
-    old = load_pretrained(start)
-    same = old.vocabulary == data.vocabulary and old.encoding == data.encoding
-    sizes = [[tensor.shape for tensor in net.state_dict().values()] for net in (old.model, model)]
-    if not same or sizes[0] != sizes[1]:
+    old, mine = load_pretrained(start), model.state_dict()
+    theirs = old.model.state_dict()
+    sizes = [[weight.shape for weight in weights.values()] for weights in (theirs, mine)]
+    made_alike = (old.vocabulary, old.encoding) == (data.vocabulary, data.encoding)
+    if not made_alike or sizes[0] != sizes[1]:
         raise ValueError(
-            f"start {start}: another encoding, vocabulary or size. Give the options of its own "
-            f"command, {old.command!r}"
+            f"start {start}: another encoding, vocabulary or size. Give the encoding of its own "
+            f"command, {old.command!r}, and leave sizes out"
         )
-    model.load_state_dict(old.model.state_dict())
+    model.load_state_dict(theirs)
 
 
 def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
@@ -173,15 +163,19 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
     total = batches_in_epoch(model, run.data.train, config)
     # Validation must fit into the time budget, too: a forward pass is a quarter of a step.
     looks = batches_in_epoch(model, [[ids] for ids in run.data.valid], config) / 4
-    loss_sum, tokens, batches, fastest = 0.0, 0, 0, math.inf
-    done = run.progress(epoch - 1)
+    loss_sum, tokens, fastest, done = 0.0, 0, math.inf, run.progress(epoch - 1)
     model.train()
     began = last = time.perf_counter()
     bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
-    for loss, n in epoch_losses(model, run.data.train, config, epoch, done, run.objective):
-        loss_sum, tokens, batches = loss_sum + float(loss.detach()) * n, tokens + n, batches + 1
+    losses = epoch_losses(model, run.data.train, config, epoch, done, run.objective)
+    for batches, (loss, n) in enumerate(losses, 1):
+        loss_sum, tokens = loss_sum + float(loss.detach()) * n, tokens + n
         if not math.isfinite(loss_sum):
-            raise TrainingError(_not_a_number(run, float(loss), batches, epoch))
+            last = f"{run.folder}/last.safetensors holds epoch {epoch - 1}. " if epoch > 1 else ""
+            raise ValueError(
+                f"the loss is {float(loss)} at batch {batches} of epoch {epoch}; training stops. "
+                f"{last}Use a lower learning_rate, or clip large gradients"
+            )
         take_step(run, loss, config.learning_rate * rate_factor(done, config))
         bar.set_postfix_str(f"loss {loss_sum / tokens:.3f}")
         bar.update()
@@ -210,21 +204,15 @@ def take_step(run: Run, loss: torch.Tensor, rate: float) -> None:
     run.optimizer.step()
 
 
-def _not_a_number(run: Run, loss: float, batch: int, epoch: int) -> str:
-    kept = f"{run.folder}/last.safetensors holds epoch {epoch - 1}" if epoch > 1 else "none is kept"
-    found = f"the loss is {loss} at batch {batch} of epoch {epoch}, and training stops ({kept})"
-    return f"{found}. Use a lower learning_rate, or clip large gradients"
-
-
 # ---- saving and going on
 
 
 def data_digest(pieces: Pieces) -> torch.Tensor:
     """A fingerprint of training data: the lengths of all pieces and the tokens of the first 100."""
     lengths = [len(versions[0]) for versions in pieces]
-    first = [np.asarray(versions[0]).tolist() for versions in itertools.islice(pieces, 100)]
-    text = repr((lengths, first)).encode()
-    return torch.tensor(list(hashlib.sha256(text).digest()), dtype=torch.uint8)
+    first = [np.asarray(versions[0]).tolist() for versions in pieces[:100]]
+    digest = hashlib.sha256(repr((lengths, first)).encode()).digest()
+    return torch.tensor(list(digest), dtype=torch.uint8)
 
 
 def save_epoch(run: Run) -> None:

@@ -18,13 +18,6 @@ OUT_OF_RANGE = -1  # in a table of ids: the token has no place in that key
 WAYS = ("nearest", "skip", "unk")
 
 
-class UnknownTokenError(KeyError):
-    """A token that the vocabulary does not hold, where one was not allowed."""
-
-    def __str__(self) -> str:  # KeyError would print the message in quotes
-        return self.args[0]
-
-
 class Vocabulary:
     """An ordered set of tokens: `<unk>`, then all others sorted."""
 
@@ -65,7 +58,7 @@ class Vocabulary:
     def encode(self, tokens: Sequence[str], strict: bool = False) -> np.ndarray:
         """Tokens → ids, shape (T,). Unknown ones become `<unk>`, or raise if `strict`.
 
-        Raises `UnknownTokenError`, which names the first unknown token and the most similar ones.
+        Raises ValueError, which names the first unknown token and the most similar ones.
         """
         ids = np.array([self.ids.get(token, UNK_ID) for token in tokens], dtype=np.int64)
         unknown = [(i, t) for i, t in enumerate(tokens) if t not in self.ids]
@@ -73,7 +66,7 @@ class Vocabulary:
             place, token = unknown[0]
             near = difflib.get_close_matches(token, self.tokens[1:], n=3, cutoff=0.3)
             hint = f"Near it: {', '.join(near)}. " if near else ""
-            raise UnknownTokenError(
+            raise ValueError(
                 f"token {place + 1} of {len(tokens)}, {token!r}, is not among the {len(self)} that "
                 f"this vocabulary knows ({len(unknown)} unknown in all). {hint}"
                 f"Replace it, or encode with strict=False to turn it into {UNK}"
@@ -130,14 +123,12 @@ class NearestKnown:
         """The nearest known token; None where nothing of its kind is known, or it has no notes."""
         if not any(self.encoding.notes_of(token)):
             return None
-        classes, places, ticks = np.split(self._sketch(token), [12, 15])
-        known_classes, known_places, known_ticks = np.split(self.sketches, [12, 15], axis=1)
-        together = np.minimum(known_classes, classes).sum(axis=1)
-        either = np.maximum(known_classes, classes).sum(axis=1)
-        jaccard = 1 - together / np.maximum(either, 1)
-        register = np.abs(known_places - places).mean(axis=1)
-        length = np.abs(np.log(known_ticks / ticks))[:, 0]
-        other_kind = known_classes.any(axis=1) != classes.any()
+        sketch = self._sketch(token)
+        classes, known = sketch[:12], self.sketches[:, :12]
+        jaccard = 1 - known @ classes / np.maximum(np.maximum(known, classes).sum(axis=1), 1)
+        register = np.abs(self.sketches[:, 12:15] - sketch[12:15]).mean(axis=1)
+        length = np.abs(np.log(self.sketches[:, 15] / sketch[15]))
+        other_kind = known.any(axis=1) != classes.any()
         if other_kind.all():
             return None
         return self.known[np.lexsort((length, register, jaccard, other_kind))[0]]

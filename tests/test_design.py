@@ -35,6 +35,7 @@ MEASURED = [  # in this order: a module imports only from those above it
     "networks.base",
     "networks.article",
     "networks.note",
+    "networks.keys",
     "networks",
     "memory",
     "checkpoint",
@@ -70,13 +71,13 @@ MEASURED = [  # in this order: a module imports only from those above it
 LINES, FUNCTION_LINES = 300, 45
 LONGER = {"midi": 340}  # lines of a module
 DOCSTRINGS = 0.15  # of all lines of the package
-CODE_LINES_OF_ALL, LINES_OF_ALL = 5597, 8579  # of the package: numbers that may only fall
+CODE_LINES_OF_ALL, LINES_OF_ALL = 5564, 8554  # of the package: numbers that may only fall
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENDMARKER,
 }  # fmt: skip
 EXPLAINED_WHERE_THEY_ARE_FIRST = {  # methods of networks that override documented ones
-    "embed", "head", "make_layer", "run_layer", "step", "step_layer", "train", "zero_state",
+    "embed", "head", "step", "train", "zero_state",
     "hidden_states", "forward",
 }  # fmt: skip
 HEAVY = {"music21", "pretty_midi", "scipy"}  # may be imported where they are used

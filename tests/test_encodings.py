@@ -21,13 +21,12 @@ from pianolstm.encodings import (
     EventEncoding,
     PianoRollEncoding,
     RhythmEncoding,
-    TokenError,
     article_tokens,
     encoding_from_dict,
     register,
 )
 from pianolstm.encodings.article import normal_order
-from pianolstm.encodings.spelling import pitch_number, quarters_text, shifted, ticks_of
+from pianolstm.encodings.spelling import pitch_numbers, quarters_text, shifted, ticks_of
 from pianolstm.midi import read_midi, write_midi
 from pianolstm.networks import NetworkConfig
 from pianolstm.piece import Piece, pitch_name
@@ -94,7 +93,7 @@ def test_what_cannot_be_registered_is_refused(registry):
     def incomplete(**members):
         return type("Half", (Encoding,), {"encode": None, "decode": None, **members})
 
-    with pytest.raises(ValueError, match=r"Half lacks transpose, notes_of\. See Encoding"):
+    with pytest.raises(ValueError, match=r"Half lacks notes_of, transpose\. See Encoding"):
         register(incomplete(name="half"))
     with pytest.raises(ValueError, match="Half lacks a name"):
         register(incomplete(transpose=None, notes_of=None))
@@ -133,11 +132,11 @@ def test_settings_travel_as_a_dictionary(encoding):
 
 @given(st.integers(0, 127))
 def test_note_names_are_reversible(pitch):
-    assert pitch_number(pitch_name(pitch)) == pitch
+    assert pitch_numbers([pitch_name(pitch)]) == [pitch]
 
 
 def test_other_spellings_are_understood():
-    assert [pitch_number(n) for n in ("A-4", "D#4", "F##4", "B--4")] == [68, 63, 67, 69]
+    assert pitch_numbers(["A-4", "D#4", "F##4", "B--4"]) == [68, 63, 67, 69]
 
 
 def test_every_time_can_be_written_and_read():
@@ -145,7 +144,7 @@ def test_every_time_can_be_written_and_read():
         assert ticks_of(quarters_text(ticks)) == ticks
     assert [quarters_text(t) for t in (3, 4, 6, 12, 20)] == ["0.25", "1/3", "0.5", "1", "5/3"]
     for text in ("", "1/7", "0.51", "1/0", "²", "-1", "1e3", "1" * 5000):
-        assert ticks_of(text) is None
+        assert ticks_of(text) == 0
 
 
 # ---- article
@@ -177,7 +176,7 @@ def test_a_hand_holds_until_it_plays_again():
 
 @pytest.mark.parametrize("token", ["H4", "c4", "C", "", "0.12", "C4.5", "<unk>", "C44"])
 def test_strings_that_are_no_tokens(token):
-    with pytest.raises(TokenError, match="no note name"):
+    with pytest.raises(ValueError, match="no note name"):
         ArticleEncoding().decode([token])
 
 

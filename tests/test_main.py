@@ -12,7 +12,7 @@ import pytest
 
 from pianolstm import commands, output
 from pianolstm.__main__ import SETTINGS, arguments, main, options, parser, run, summaries
-from pianolstm.checkpoint import FOLDER, load_checkpoint, load_pretrained, pretrained_names
+from pianolstm.checkpoint import FOLDER, load_checkpoint, load_pretrained
 from pianolstm.encodings import ArticleEncoding
 from pianolstm.evaluation import parallels, part_lines
 from pianolstm.midi import read_midi, write_midi
@@ -287,7 +287,7 @@ def printed_commands():
     root = Path(__file__).parents[1]
     files = [*root.glob("notebooks/*.ipynb"), *FOLDER.glob("*.jsonl")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    text += "\n".join(load_pretrained(name).command for name in pretrained_names())
+    text += "\n".join(load_checkpoint(p).command for p in FOLDER.glob("*.safetensors"))
     found = re.findall(r"(.{24})python -m pianolstm ([a-z][^`\"\n\\…]*)", "\n" * 24 + text, re.S)
     earlier = re.compile("--average|--no-locked")  # options that an older commit had
     return sorted(

@@ -30,7 +30,9 @@ SHORTER = {
     "python3 -m venv .venv": "python3 -m venv --without-pip .venv",
     "uv venv --seed": "uv venv --offline",
     "jupyter lab notebooks/01_data_exploration.ipynb": "jupyter lab --version",
-    f"{TRAIN} --seconds 600": f"{TRAIN} --epochs 1 --hidden 16",
+    f"{TRAIN} --set start=form --learning-rate 0.002 --seconds 300": (
+        f"{TRAIN} --set start=form --learning-rate 0.002 --epochs 1"
+    ),
     "torchrun --nproc-per-node=2 -m pianolstm train --songs DATA --out runs/two": (
         "torchrun --standalone --nproc-per-node=2 -m pianolstm train --songs midi_songs "
         "--out runs/two --epochs 1 --hidden 16"

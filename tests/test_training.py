@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import os
 from dataclasses import replace
@@ -28,7 +29,7 @@ from pianolstm.networks import (
     register,
 )
 from pianolstm.optimizer import make_optimizer, rate_factor
-from pianolstm.training import TrainingError, train
+from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
@@ -36,9 +37,16 @@ NOTE = NetworkConfig("note", 7, (8,), 0.3)
 QUICK = TrainConfig(epochs=4, batch=2, steps=8, seed=3)
 
 
-def run(ids_pieces, folder, model=NOTE, config=QUICK, **options):
+def run(ids_pieces, folder, model=NOTE, config=QUICK, stop_after=None):
+    """Train, or, with `stop_after`, until so many epochs are done and somebody presses Ctrl-C."""
+
+    def press_ctrl_c(row):
+        if row["epoch"] == stop_after:
+            raise KeyboardInterrupt
+
     data = Dataset.from_ids(ArticleEncoding(), VOCABULARY, *ids_pieces)
-    return train(data, model, config, folder, **options)
+    with contextlib.suppress(KeyboardInterrupt) if stop_after else contextlib.nullcontext():
+        return train(data, model, config, folder, on_epoch=press_ctrl_c)
 
 
 def weights(path):
@@ -116,7 +124,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_epoch(tmp_path, ids_p
         mock.patch.object(
             torch.nn.functional, "cross_entropy", lambda *a, **k: torch.tensor(torch.nan)
         ),
-        pytest.raises(TrainingError, match=r"loss is nan at batch 1 of epoch 2.*holds epoch 1"),
+        pytest.raises(ValueError, match=r"loss is nan at batch 1 of epoch 2; .*holds epoch 1"),
     ):
         run(ids_pieces, tmp_path)
     assert len(run(ids_pieces, tmp_path).history) == 4  # goes on as if nothing had been

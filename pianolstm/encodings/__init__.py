@@ -10,7 +10,6 @@ from pianolstm.encodings.base import (
     RESOLUTION,
     Encoding,
     PieceError,
-    TokenError,
     encoding_from_dict,
     encoding_named,
     register,

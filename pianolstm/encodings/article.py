@@ -13,8 +13,8 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from pianolstm.encodings.base import Encoding, TokenError, register
-from pianolstm.encodings.spelling import pitch_number, shifted
+from pianolstm.encodings.base import Encoding, register
+from pianolstm.encodings.spelling import no_note_name, pitch_numbers, shifted
 from pianolstm.hands import MIDDLE_C, two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -41,27 +41,9 @@ def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
     return min(rotations, key=spread, default=())
 
 
-class _Tokens(dict):
-    """The token of notes that start together, by their pitches, one byte each; made once."""
-
-    def __init__(self, voicing: bool) -> None:
-        self.voicing = voicing
-
-    def __missing__(self, pitches: bytes) -> str:
-        distinct = sorted(set(pitches))
-        single = len(distinct) == 1 or self.voicing
-        token = ".".join(map(pitch_name, distinct)) if single else _chord(distinct)
-        if len(self) > 100_000:  # a large collection has millions of different chords
-            self.clear()
-        self[pitches] = token
-        return token
-
-
-_TOKENS = {voicing: _Tokens(voicing) for voicing in (False, True)}  # faster than an lru_cache
-
-
-def _chord(pitches: Sequence[int]) -> str:
-    return ".".join(map(str, normal_order(frozenset(p % 12 for p in pitches))))
+# Pitches that start together, one byte each, → their token; without `voicing`, and with it
+_TOKENS: tuple[dict[bytes, str], dict[bytes, str]] = {}, {}
+MOST_TOKENS = 100_000  # a large collection has millions of different chords
 
 
 @register
@@ -89,12 +71,22 @@ class ArticleEncoding(Encoding):
         onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
         changes = (onsets[1:] != onsets[:-1]).nonzero()[0] + 1
         bounds = [0, *changes.tolist(), len(piece)]
-        tokens = _TOKENS[self.voicing]
-        return [tokens[pitches[a:b]] for a, b in pairwise(bounds)]
+        known = _TOKENS[self.voicing]
+        if len(known) > MOST_TOKENS:
+            known.clear()
+        chords = [pitches[a:b] for a, b in pairwise(bounds)]
+        return [known.get(c) or known.setdefault(c, self.token(c)) for c in chords]
 
     def token(self, pitches: Sequence[int]) -> str:
         """The token of pitches (MIDI numbers) that start together."""
-        return _TOKENS[self.voicing][bytes(pitches)]
+        distinct = sorted(set(pitches))
+        if len(distinct) == 1 or self.voicing:
+            return ".".join(map(pitch_name, distinct))
+        return self.chord(distinct)
+
+    def chord(self, pitches: Sequence[int]) -> str:
+        """Pitch classes in normal order, also of a single one."""
+        return ".".join(map(str, normal_order(frozenset(pitch % 12 for pitch in pitches))))
 
     def transpose(self, token: str, semitones: int) -> str:
         """The token of the same notes `semitones` higher; `<unk>` stays what it is.
@@ -104,39 +96,33 @@ class ArticleEncoding(Encoding):
         pitches = [shifted(pitch, semitones) for pitch in self.notes_of(token)[0]]
         if not pitches:
             return token
-        if token[0].isdigit():  # pitch classes, where "0" alone stands for octaves
-            return _chord(pitches)
-        return self.token(pitches)
+        # Pitch classes stay what they are: "0" alone stands for octaves
+        return self.chord(pitches) if token[0].isdigit() else self.token(pitches)
 
-    def pitches(self, token: str) -> list[int]:
-        """MIDI numbers of a token. A chord of pitch classes is put into the octave of middle C.
+    def notes_of(self, token: str) -> tuple[list[int], int]:
+        """MIDI numbers of a token; it has no duration.
 
-        Octaves of one pitch class ("0") come back as a single note, as in the article.
-        Raises `TokenError` for a string that is neither a note nor a chord.
+        A chord of pitch classes is put into the octave of middle C. Octaves of one pitch class
+        ("0") come back as a single note, as in the article.
         """
         parts = token.split(".")
         if all(part in PITCH_CLASSES for part in parts):
-            return [MIDDLE_C + int(part) for part in parts]
-        return [pitch_number(part) for part in parts]
+            return [MIDDLE_C + int(part) for part in parts], 0
+        return pitch_numbers(parts), 0
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
-        """Tokens → a piece for two hands, split at middle C. Raises `TokenError`."""
-        chords = [self.pitches(token) for token in tokens]
-        rows, plays_again = [], [len(chords)] * 2  # right and left: the hand's next token
-        for index in reversed(range(len(chords))):  # backwards, so that it is known
-            for pitch in chords[index]:
+        """Tokens → a piece for two hands, split at middle C. Raises ValueError for other text."""
+        rows, plays_again = [], [len(tokens)] * 2  # right and left: the hand's next token
+        for index in reversed(range(len(tokens))):  # backwards, so that it is known
+            pitches, _ = self.notes_of(tokens[index])
+            if not pitches:
+                raise no_note_name(tokens[index].split("."))
+            for pitch in pitches:
                 steps = plays_again[pitch < MIDDLE_C] - index
                 rows.append((STEP * index, min(STEP * steps, LONGEST_HOLD), pitch, VELOCITY))
-            for pitch in chords[index]:
+            for pitch in pitches:
                 plays_again[pitch < MIDDLE_C] = index
         return two_hands(rows, RESOLUTION, name, at_middle_c=True)
-
-    def notes_of(self, token: str) -> tuple[list[int], int]:
-        """MIDI numbers of a token; it has no duration."""
-        try:
-            return self.pitches(token), 0
-        except TokenError:
-            return [], 0
 
 
 def article_tokens(path: str | Path, cache: bool = False) -> list[str]:

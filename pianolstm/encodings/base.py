@@ -15,6 +15,7 @@ write four methods and register the class; then it trains, saves, loads and gene
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,16 +29,12 @@ BOS, EOS = "<bos>", "<eos>"  # the beginning and the end of a piece
 RESOLUTION = 12  # ticks a quarter of encodings with rhythm: holds sixteenths and triplet eighths
 
 
-class TokenError(ValueError):
-    """A string that is no token of the encoding."""
-
-
 class PieceError(ValueError):
     """A piece that an encoding has no tokens for. Says what is in the way and the way out."""
 
 
 @dataclass(frozen=True)
-class Encoding:
+class Encoding(ABC):
     """Piece ↔ tokens. The fields of a subclass, a frozen dataclass, are its settings.
 
     The first four methods must be written; of the others, override what does not fit.
@@ -47,21 +44,21 @@ class Encoding:
     needs_grid: ClassVar[bool] = False  # True: only pieces that `quantise` has put on the grid
     helpers: ClassVar[dict[str, object]] = {}  # fields that help a network → their value when on
 
+    @abstractmethod
     def encode(self, piece: Piece) -> list[str]:
         """The piece as tokens. Raises PieceError for a piece that cannot be written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """Tokens as a piece; what had to be repaired is counted in `Piece.repaired`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transpose(self, token: str, semitones: int) -> str:
         """The same token, its notes `semitones` higher."""
-        raise NotImplementedError
 
+    @abstractmethod
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers and ticks that a token stands for; empty or 0 for what it has not."""
-        raise NotImplementedError
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
         """What each token is made of, shape (V, F), float32.
@@ -88,11 +85,9 @@ class Encoding:
     def remembered_as(self, token: str) -> str | None:
         """What the token counts as where passages are compared; None if it is not compared.
 
-        After a token that is not, such as one that announces the end, a memory recalls nothing: a
-        passage that did not end the piece would keep it from ending.
-
-        Tokens that say something else in every place, such as the number of a bar, would keep two
-        equal passages apart. Tokens that count as the same form a class.
+        The number of a bar, for example, would keep two equal passages apart. After a token that is
+        not compared, such as one that announces the end, a memory recalls nothing: a passage that
+        did not end the piece would keep it from ending.
         """
         return token
 
@@ -138,12 +133,10 @@ def register(kind: type[Encoding]) -> type[Encoding]:
 
     Raises ValueError for a class without a name or a method, or with the name of another class.
     """
-    required = ("encode", "decode", "transpose", "notes_of")
-    missing = [name for name in required if getattr(kind, name) is getattr(Encoding, name)]
-    if missing or not kind.name:
-        raise ValueError(f"{kind.__name__} lacks {', '.join(missing) or 'a name'}. See Encoding")
-    known = ENCODINGS.get(kind.name)
-    if known is not None and known.__qualname__ != kind.__qualname__:
+    if missing := [*sorted(kind.__abstractmethods__), *([] if kind.name else ["a name"])]:
+        raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}. See Encoding")
+    known = ENCODINGS.get(kind.name, kind)
+    if known.__qualname__ != kind.__qualname__:
         raise ValueError(f"the name {kind.name!r} is taken by {known.__name__}. Choose another")
     ENCODINGS[kind.name] = kind
     return kind
@@ -155,17 +148,15 @@ def encoding_named(name: str, helpers: Sequence[str] = (), **settings) -> Encodi
     Raises ValueError for a name, a helper or a setting that it does not have.
     """
     if name not in ENCODINGS:
-        raise ValueError(
-            f"unknown encoding {name!r}; known are {', '.join(ENCODINGS)}. Register it first"
-        )
-    known = ENCODINGS[name].helpers
-    if unknown := [helper for helper in helpers if helper not in known]:
-        raise ValueError(
-            f"the encoding {name!r} has no helper {', '.join(unknown)}; "
-            + (f"choose from {', '.join(known)}" if known else "leave helpers out")
-        )
+        known = ", ".join(ENCODINGS)
+        raise ValueError(f"unknown encoding {name!r}; known are {known}. Register it first")
+    kind = ENCODINGS[name]
+    if unknown := [helper for helper in helpers if helper not in kind.helpers]:
+        known = ", ".join(kind.helpers) or "none"
+        missing = ", ".join(unknown)
+        raise ValueError(f"the encoding {name!r} has no helper {missing}; choose from {known}")
     try:
-        return ENCODINGS[name](**{helper: known[helper] for helper in helpers} | settings)
+        return kind(**{helper: kind.helpers[helper] for helper in helpers} | settings)
     except TypeError as error:
         raise ValueError(f"encoding {name!r}: {error}") from None
 

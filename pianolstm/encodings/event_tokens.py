@@ -16,7 +16,7 @@ BARS = 64  # the last bar number; all later bars carry it, too
 TRACKS = 64
 METRES = tuple((beats, unit) for unit in (2, 4, 8, 16) for beats in range(1, 25))
 COMMON = (4, 4)  # stands for a metre that has no token
-MODES = ("major", "minor")
+KEYS = tuple(f"{mode}:{tonic}" for mode in ("major", "minor") for tonic in PITCH_CLASS_NAMES)
 
 
 def pitch_range(home: bool) -> range:
@@ -33,8 +33,7 @@ def token_values(home: bool, tracks: bool, approach: int) -> dict[str, tuple[str
     values |= {f"at:{quarters_text(t)}": ("at", t) for t in range(LONGEST)}
     values |= {f"bar:{n}": ("bar", n) for n in range(1, BARS + 1)}
     values |= {f"metre:{b}/{u}": ("metre", i) for i, (b, u) in enumerate(METRES)}
-    for mode in MODES:
-        values |= {f"{mode}:{tonic}": (mode, i) for i, tonic in enumerate(PITCH_CLASS_NAMES)}
+    values |= {key: ("key", i) for i, key in enumerate(KEYS)}
     if home:
         values |= {f"home:{n}": ("home", n) for n in range(-6, 6)}
     if tracks:
@@ -92,7 +91,7 @@ def home_shift(key: str) -> int:
 def key_token(key: str, home: int = 0) -> str:
     """A key as a token, `home` semitones lower: "G major" is "major:G"."""
     sharps, minor = key_sharps(key)
-    return f"{MODES[minor]}:{PITCH_CLASS_NAMES[(7 * sharps + 9 * minor - home) % 12]}"
+    return KEYS[12 * minor + (7 * sharps + 9 * minor - home) % 12]
 
 
 def sounding_key(tonic: int, minor: bool) -> str:
@@ -114,8 +113,8 @@ class EventReader:
 
     What cannot be used is passed over, and counted in `repaired` under its kind of token:
 
-    * a pitch without a duration, a duration without a pitch, `more` in front of anything but a
-      time, and a place beyond the end of its bar;
+    * a pitch out of range or without a duration, a duration without a pitch, `more` in front of
+      anything but a time, and a place beyond the end of its bar;
     * a second metre in one bar (the last one holds), and other keys and homes than the first.
 
     A bar is the next one, whatever its number, and the last chord is where it is, whatever was
@@ -127,15 +126,21 @@ class EventReader:
         self.notes: list[tuple[int, ...]] = []  # the fields of `NOTE_DTYPE`, in its order
         self.metres: dict[int, tuple[int, int]] = {}  # tick → beats and beat unit
         self.programs: dict[int, int] = {}  # of each track
-        self.first: dict[str, tuple[int, str]] = {}  # the first "key" and "home"
+        self.first: dict[str, int] = {}  # the first "key", of `KEYS`, and "home"
         self.bar_start = self.bar_end = 0  # of the current bar; 0 and 0 before the first one
         self.time = self.more = self.track = 0
         self.pitch: int | None = None  # waits for its duration
 
+    @property
+    def home(self) -> int:
+        """How many semitones higher than written the notes sound."""
+        return self.first.get("home", 0)
+
     def read(self, kind: str, number: int) -> None:
         """Take in a token, as `EventEncoding.value` reads it."""
-        if kind == MORE:
-            self.more += 1
+        if kind in ("", MORE):  # no token of ours; a part of the next time
+            self.repaired["unreadable tokens"] += kind == ""
+            self.more += kind == MORE
             return
         if kind in ("at", "for"):
             number += self.more * LONGEST
@@ -150,13 +155,16 @@ class EventReader:
             case "at" if self.bar_start + number < self.bar_end:
                 self.time = self.bar_start + number
             case "for" if self.pitch is not None:
-                program = self.programs.get(self.track, 0)
-                self.notes.append((self.time, number, self.pitch, VELOCITY, program, self.track))
+                part = self.programs.get(self.track, 0), self.track
+                if 0 <= self.pitch <= 127:
+                    self.notes.append((self.time, number, self.pitch, VELOCITY, *part))
+                else:
+                    self.repaired["pitch"] += 1
                 self.pitch = None
             case "at" | "for":  # beyond the end of its bar; without a pitch
                 self.repaired[kind] += 1
             case "pitch":
-                self.pitch = number
+                self.pitch = number + self.home
             case "metre":
                 self.repaired["metre"] += self.bar_end in self.metres
                 self.metres[self.bar_end] = METRES[number]
@@ -164,9 +172,8 @@ class EventReader:
                 self.track = number
             case "program":
                 self.programs[self.track] = number
-            case "home" | "major" | "minor":
-                name = "home" if kind == "home" else "key"
-                self.repaired[name] += self.first.setdefault(name, (number, kind)) != (number, kind)
+            case "home" | "key":
+                self.repaired[kind] += self.first.setdefault(kind, number) != number
 
     def drop_waiting(self) -> None:
         """Count `more` and a pitch that still wait for what should have followed them."""

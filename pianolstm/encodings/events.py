@@ -33,7 +33,7 @@ import pianolstm.encodings.event_tokens as words
 from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, PieceError, register, trimmed
 from pianolstm.encodings.spelling import on_grid, shifted
 from pianolstm.hands import two_hands
-from pianolstm.piece import NOTE_DTYPE, PITCH_CLASS_NAMES, Piece
+from pianolstm.piece import NOTE_DTYPE, Piece
 
 FURTHEST = 1000  # quarters of `approach`: each is a token
 
@@ -107,10 +107,8 @@ class EventEncoding(Encoding):
         scale = RESOLUTION / piece.ticks_per_quarter
         start, before = 0, None
         for number in count(1):
-            metre = words.COMMON
-            for tick, *wanted in piece.time_signatures:  # the last one before the bar line holds
-                if tick * scale <= start:
-                    metre = tuple(wanted) if tuple(wanted) in words.METRES else words.COMMON
+            earlier = [(b, u) for tick, b, u in piece.time_signatures if tick * scale <= start]
+            metre = earlier[-1] if earlier and earlier[-1] in words.METRES else words.COMMON
             header = [] if metre == before else [f"metre:{metre[0]}/{metre[1]}"]
             header.append(f"bar:{min(number, words.BARS)}")
             if piece.key and self.home and number == 1:
@@ -124,62 +122,54 @@ class EventEncoding(Encoding):
     # ---- tokens to notes
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
-        """Tokens as a piece; whatever the tokens are, there is one.
+        """Tokens as a piece; whatever the tokens are, there is one, by the rules of `EventReader`.
 
-        What makes no sense is counted in the piece's `repaired`: see `EventReader` for the rules
-        of each kind of token. Tokens of another encoding and a beginning in the middle are passed
-        over, and so is all that follows `<eos>`.
+        Tokens of another encoding and a beginning in the middle are passed over, and so is all that
+        follows `<eos>`; all this is counted in the piece's `repaired`.
         """
         reader = words.EventReader()
         inside, ends = trimmed(tokens)
         for token in inside:
-            if found := self.value(token):
-                reader.read(*found)
-            else:
-                reader.repaired["unreadable tokens"] += 1
+            reader.read(*self.value(token))
         reader.drop_waiting()
-        home, _ = reader.first.get("home", (0, ""))
-        rows = []
-        for onset, length, pitch, *others in reader.notes:
-            if 0 <= pitch + home <= 127:
-                rows.append((onset, length, pitch + home, *others))
-        reader.repaired["pitch"] += len(reader.notes) - len(rows)
         key = None
         if "key" in reader.first:
-            tonic, mode = reader.first["key"]
-            key = words.sounding_key(tonic + home, mode == "minor")
+            minor, tonic = divmod(reader.first["key"], 12)
+            key = words.sounding_key(tonic + reader.home, bool(minor))
         metres = [(tick, *metre) for tick, metre in reader.metres.items()] or [(0, *words.COMMON)]
         fields = {"key": key, "time_signatures": tuple(metres)}
         repaired = reader.repaired + ends  # without what was counted 0 times
         if not self.tracks:
-            return two_hands([row[:4] for row in rows], RESOLUTION, name, repaired, **fields)
-        tracks = max((row[5] for row in rows), default=-1) + 1
+            return two_hands(
+                [note[:4] for note in reader.notes], RESOLUTION, name, repaired, **fields
+            )
+        tracks = max((note[5] for note in reader.notes), default=-1) + 1
         names = words.program_names([reader.programs.get(track, 0) for track in range(tracks)])
         fields |= {"track_names": names, "name": name, "repaired": dict(repaired)}
-        return Piece(np.array(rows, dtype=NOTE_DTYPE), RESOLUTION, **fields)
+        return Piece(np.array(reader.notes, dtype=NOTE_DTYPE), RESOLUTION, **fields)
 
     # ---- the rest of the interface
 
-    def value(self, token: str) -> tuple[str, int] | None:
-        """(kind, number) of a token, times in ticks; None for what is no token of ours."""
-        return words.token_values(self.home, self.tracks, self.approach).get(token)
+    def value(self, token: str) -> tuple[str, int]:
+        """(kind, number) of a token, times in ticks; ("", 0) for what is no token of ours."""
+        return words.token_values(self.home, self.tracks, self.approach).get(token, ("", 0))
 
     def transpose(self, token: str, semitones: int) -> str:
         """The same token; a pitch or a key comes back `semitones` higher.
 
         So with `home` the written music moves away from C and says so: its key is another one.
         """
-        kind, number = self.value(token) or (None, 0)
+        kind, number = self.value(token)
         if kind == "pitch" and semitones:
             pitches = words.pitch_range(self.home)
             return f"pitch:{shifted(number, semitones, pitches[0], pitches[-1])}"
-        if kind in words.MODES:
-            return f"{kind}:{PITCH_CLASS_NAMES[(number + semitones) % 12]}"
+        if kind == "key":
+            return words.KEYS[number // 12 * 12 + (number + semitones) % 12]
         return token
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """The MIDI number of a pitch, the ticks of a duration."""
-        kind, number = self.value(token) or (None, 0)
+        kind, number = self.value(token)
         return ([number] if kind == "pitch" else []), (number if kind == "for" else 0)
 
     def all_tokens(self) -> list[str]:
@@ -199,7 +189,7 @@ class EventEncoding(Encoding):
 
     def remembered_as(self, token: str) -> str | None:
         """A bar line whatever its number is. `left:n` announces the end, and is not compared."""
-        kind, _ = self.value(token) or (None, 0)
+        kind, _ = self.value(token)
         return {"bar": "bar", "left": None}.get(kind, token)
 
     def features(self, tokens: Sequence[str]) -> np.ndarray:
@@ -209,7 +199,7 @@ class EventEncoding(Encoding):
         """
         result = np.zeros((len(tokens), 23 + RESOLUTION), dtype=np.float32)
         for row, token in zip(result, tokens):
-            kind, number = self.value(token) or (None, 0)
+            kind, number = self.value(token)
             if kind == "pitch":
                 row[[number % 12, 12 + min(max(number // 12, 0), 10)]] = 1.0
             elif kind in ("at", "for"):

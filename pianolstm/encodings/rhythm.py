@@ -12,8 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, TokenError, register, trimmed
-from pianolstm.encodings.spelling import on_grid, pitch_number, quarters_text, shifted, ticks_of
+from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, register, trimmed
+from pianolstm.encodings.spelling import (
+    no_note_name,
+    on_grid,
+    pitch_numbers,
+    quarters_text,
+    shifted,
+    ticks_of,
+)
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -44,17 +51,6 @@ class RhythmEncoding(Encoding):
         """The token of notes (MIDI numbers) that sound for `ticks`."""
         return f"{'.'.join(map(pitch_name, sorted(set(pitches))))}:{quarters_text(ticks)}"
 
-    def pitches(self, token: str) -> tuple[list[int], int]:
-        """MIDI numbers (none for a rest) and ticks of a token. Raises `TokenError`."""
-        notes, _, time = token.rpartition(":")
-        ticks = ticks_of(time)
-        if not notes or not ticks:
-            raise TokenError(
-                f"{token!r} is no chord with a duration in 1/{RESOLUTION} quarter, such as "
-                "'E4.G4:0.5' or 'E4:1/3'"
-            )
-        return ([] if notes == REST else [pitch_number(n) for n in notes.split(".")]), ticks
-
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
         """A piece for two hands. What cannot be read is passed over and counted in `repaired`."""
         inside, repaired = trimmed(tokens)
@@ -72,8 +68,24 @@ class RhythmEncoding(Encoding):
         return self.token([shifted(p, semitones) for p in pitches], ticks) if pitches else token
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
-        """MIDI numbers and ticks of a token; nothing for what is no chord and no rest."""
-        try:
-            return self.pitches(token)
-        except TokenError:
-            return [], 0
+        """MIDI numbers (none for a rest) and ticks; nothing for what is no chord and no rest."""
+        names, _, time = token.rpartition(":")
+        pitches, ticks = pitch_numbers(names.split(".")), ticks_of(time)
+        return (pitches, ticks) if ticks and (pitches or names == REST) else ([], 0)
+
+    def typed(self, text: str, name: str = "typed") -> Piece:
+        """The piece that a person types: "C3.G3.E4:1 D4:0.5 rest B3", a quarter without a time.
+
+        Raises ValueError, which names the first that cannot be read.
+        """
+        tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
+        for token in tokens:
+            names, _, time = token.rpartition(":")
+            if not names or not ticks_of(time):
+                raise ValueError(
+                    f"{token!r} is no chord with a duration in 1/{RESOLUTION} quarter, such as "
+                    "'E4.G4:0.5' or 'E4:1/3'"
+                )
+            if not self.notes_of(token)[1]:
+                raise no_note_name(names.split("."))
+        return self.decode(tokens, name)

@@ -59,28 +59,20 @@ class PianoRollEncoding(Encoding):
                 f"({LOWEST} to {HIGHEST}), the first is {pitch[outside][0]}. Transpose it or leave "
                 "them out"
             )
-        first, last = self._covered(piece)
         roll = np.zeros((-(-piece.end * self.frames // piece.ticks_per_quarter), KEYS), dtype=bool)
-        for start, end, key in zip(first, last, pitch.astype(int) - LOWEST):
+        for start, end, key in zip(*self.covered(piece), pitch.astype(int) - LOWEST):
             roll[start:end, key] = True
         return roll
 
-    def _covered(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+    def covered(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
         """The first frame of each note, and the one after its last."""
         onset, tpq = piece.notes["onset"], piece.ticks_per_quarter
         ends = onset + piece.notes["duration"]
         return -(-onset * self.frames // tpq), -(-ends * self.frames // tpq)
 
-    def struck(self, piece: Piece) -> np.ndarray:
-        """Where a key is struck: bool, of the shape of `roll`, which must be possible."""
-        result, (first, last) = np.zeros_like(self.roll(piece)), self._covered(piece)
-        heard = first < last
-        result[first[heard], piece.notes["pitch"][heard].astype(int) - LOWEST] = True
-        return result
-
     def lost(self, piece: Piece) -> int:
         """Notes that begin and end between two frames, and are in none."""
-        first, last = self._covered(piece)
+        first, last = self.covered(piece)
         return int((first == last).sum())
 
     def write(self, roll: np.ndarray) -> list[str]:
@@ -91,28 +83,6 @@ class PianoRollEncoding(Encoding):
             tokens.append(FRAME_END)
         return tokens
 
-    def read(self, tokens: Sequence[str]) -> tuple[np.ndarray, Counter[str]]:
-        """Tokens as a roll (frames, 88), and what was repaired: any tokens give a roll."""
-        frames, frame, repaired = [], [], Counter()  # a frame is a list of keys
-        tokens = list(tokens)
-        for token in tokens[int(tokens[:1] == [BOS]) :]:
-            if token == FRAME_END:
-                frames.append(frame)
-                frame = []
-            elif token in PITCHES:
-                key = PITCHES[token] - LOWEST
-                repaired["notes out of order"] += bool(frame) and key >= frame[-1]
-                frame.append(key)
-            else:
-                repaired["unreadable tokens"] += 1
-        if frame:
-            repaired["frames without an end"] += 1
-            frames.append(frame)
-        roll = np.zeros((len(frames), KEYS), dtype=bool)
-        for row, keys in zip(roll, frames):
-            row[keys] = True
-        return roll, +repaired
-
     # ---- the interface of all encodings
 
     def encode(self, piece: Piece) -> list[str]:
@@ -120,13 +90,24 @@ class PianoRollEncoding(Encoding):
         return self.write(self.roll(piece))
 
     def decode(self, tokens: Sequence[str], name: str = "decoded") -> Piece:
-        """A key that sounds in neighbouring frames is one note."""
-        roll, repaired = self.read(tokens)
-        change = np.diff(roll.astype(np.int8), axis=0, prepend=0, append=0).T
-        starts, ends = np.argwhere(change == 1), np.argwhere(change == -1)  # rows (key, frame)
-        rows = []
-        for (key, start), (_, end) in zip(starts, ends):
-            rows.append((start, end - start, LOWEST + key, VELOCITY))
+        """A key that sounds in neighbouring frames is one note. Any tokens give a piece."""
+        tokens, frames, repaired = list(tokens), [[]], Counter()  # a frame is a list of pitches
+        for token in tokens[int(tokens[:1] == [BOS]) :]:
+            if token == FRAME_END:
+                frames.append([])
+            elif token in PITCHES:
+                below = not frames[-1] or PITCHES[token] < frames[-1][-1]
+                repaired["notes out of order"] += not below
+                frames[-1].append(PITCHES[token])
+            else:
+                repaired["unreadable tokens"] += 1
+        repaired["frames without an end"] += bool(frames[-1])
+        rows, sounding = [], {}  # pitch → its first frame
+        for time, frame in enumerate([*frames, []]):
+            for pitch in sounding.keys() - {*frame}:
+                start = sounding.pop(pitch)
+                rows.append((start, time - start, pitch, VELOCITY))
+            sounding = dict.fromkeys(frame, time) | sounding
         return two_hands(rows, self.frames, name, repaired)
 
     def transpose(self, token: str, semitones: int) -> str:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
-from pianolstm.encodings.base import RESOLUTION, PieceError, TokenError
+from pianolstm.encodings.base import RESOLUTION, PieceError
 from pianolstm.piece import PITCH_CLASS_NAMES, Piece
 
 NOTE_NAME = re.compile(r"([A-G])(##?|--?|bb?|)(\d{1,2}|m1)", re.ASCII)
 TIME = re.compile(r"\d{1,6}(\.\d{1,12}|/\d{1,4})?", re.ASCII)
 
 
-def pitch_number(name: str) -> int:
-    """MIDI number of a note name: "C4" is 60, "B-3" or "Bb3" is 58. Raises `TokenError`."""
-    match = NOTE_NAME.fullmatch(name)
-    if match:
+def pitch_numbers(names: Sequence[str]) -> list[int]:
+    """MIDI numbers of note names: "C4" is 60, "B-3" or "Bb3" is 58. [] if one cannot be read."""
+    numbers = []
+    for match in map(NOTE_NAME.fullmatch, names):
+        if not match:
+            return []
         letter, accidental, octave = match.groups()
         shift = len(accidental) * (1 if "#" in accidental else -1)
-        number = PITCH_CLASS_NAMES.index(letter) + shift + 12 * (int(octave.replace("m", "-")) + 1)
-        if 0 <= number <= 127:
-            return number
-    raise TokenError(f"{name!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
+        natural = PITCH_CLASS_NAMES.index(letter) + 12 * (int(octave.replace("m", "-")) + 1)
+        numbers.append(natural + shift)
+    return numbers if all(0 <= number <= 127 for number in numbers) else []
+
+
+def no_note_name(names: Sequence[str]) -> ValueError:
+    """The error that names the first of several that cannot be read."""
+    wrong = next(name for name in names if not pitch_numbers([name]))
+    return ValueError(f"{wrong!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
 
 
 def shifted(pitch: int, semitones: int, low: int = 0, high: int = 127) -> int:
@@ -39,12 +47,12 @@ def quarters_text(ticks: int) -> str:
     return repr(float(time)).removesuffix(".0") if exact else str(time)
 
 
-def ticks_of(text: str) -> int | None:
-    """The inverse of `quarters_text`; None for text that is no time of this resolution."""
+def ticks_of(text: str) -> int:
+    """The inverse of `quarters_text`; 0 for text that is no time of this resolution."""
     if not TIME.fullmatch(text) or text.endswith("/0"):
-        return None
+        return 0
     ticks = Fraction(text) * RESOLUTION
-    return int(ticks) if ticks.denominator == 1 else None
+    return int(ticks) if ticks.denominator == 1 else 0
 
 
 def on_grid(piece: Piece) -> np.ndarray:

@@ -25,7 +25,7 @@ from pianolstm.vocabulary import ALL_KEYS
 PRIOR = 10  # tokens that a range's default weights count for, because some ranges are rare
 ORDER = 48  # of the n-grams
 SHARPNESSES = (4.0, 6.0)  # that are tried
-TRUST = 2.0  # factor of the memory's odds in writing; with it bars return about as often as in songs
+TRUST = 2.0  # factor of the memory's odds in writing; bars then return about as often as in songs
 ROUNDS = 50  # of EM, and of L-BFGS
 
 

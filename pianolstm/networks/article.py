@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pianolstm.networks.base import NetworkConfig, RecurrentNetwork, register
+from pianolstm.networks.base import LayerState, LSTMLayer, NetworkConfig, RecurrentNetwork, register
 
 ARTICLE_TRAINING = {
     "epochs": 200, "batch": 64, "steps": 100, "optimizer": "rmsprop", "learning_rate": 1e-3,
@@ -34,15 +34,9 @@ class ArticleLSTM(RecurrentNetwork):
     The gates of 2017 are `HardGateLSTM`'s, as in Keras before 2.3; what ships as `article` was
     trained with those of `nn.LSTM` (`hard_gates=False`). Notebook 04 compares them.
 
-    In both the input is the id divided by V, a single number. Initialisation as in Keras:
-    Glorot-uniform input kernels, orthogonal recurrent kernels, forget-gate bias 1, one bias a gate
-    (PyTorch's second bias is frozen at zero); batch normalisation with Keras's momentum of 0.99
-    (PyTorch counts it the other way, 0.01) and epsilon 1e-3. Training is the article's: windows of
-    100 tokens, batches of 64, 200 epochs, RMSprop as in Keras 2, see `make_optimizer`.
-
-    The article prints another network for generation, 512-512-512, into which these weights do not
-    fit. Here a checkpoint carries its own configuration and `load_checkpoint` rebuilds exactly the
-    network that was trained; the contradiction cannot occur.
+    In both the input is the id divided by V, a single number, and the initial weights are Keras's.
+    Batch normalisation has Keras's momentum of 0.99 (PyTorch counts it the other way, 0.01) and
+    epsilon 1e-3. Training is the article's, with RMSprop as in Keras 2, see `make_optimizer`.
     """
 
     reads = "windows"
@@ -50,6 +44,7 @@ class ArticleLSTM(RecurrentNetwork):
     DENSE = 256
 
     def __init__(self, config: NetworkConfig, features: np.ndarray | None = None) -> None:
+        self.layer_type = HardGateLSTM if config.hard_gates else LSTMLayer
         super().__init__(config, input_size=1)
         self.dense = nn.Linear(config.hidden[-1], self.DENSE)
         self.output = nn.Linear(self.DENSE, config.vocabulary_size)
@@ -60,21 +55,10 @@ class ArticleLSTM(RecurrentNetwork):
                 for size in (config.hidden[-1], self.DENSE)
             )
 
-    def make_layer(self, input_size: int, hidden: int) -> nn.LSTM:
-        kind = HardGateLSTM if self.config.hard_gates else nn.LSTM
-        return kind(input_size, hidden, batch_first=True)
-
-    def step_layer(
-        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, ...]:
-        if not self.config.hard_gates:
-            return super().step_layer(layer, x, state)
-        return layer.cell(nn.functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0), *state)
-
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         return (ids.float() / self.config.vocabulary_size).unsqueeze(-1)
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         if not self.config.batch_norm:
             return self.output(self.dropout(self.dense(x)))
         rows = x.flatten(0, -2)  # (…, H) → (N, H), the shape that batch normalisation takes
@@ -82,37 +66,31 @@ class ArticleLSTM(RecurrentNetwork):
         rows = self.dropout(self.norms[1](self.dense(rows).relu()))
         return self.output(rows).unflatten(0, x.shape[:-1])
 
-    def predict_next(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
-        x, _ = self.hidden_states(windows)
-        return self.head(x[:, -1])
 
+class HardGateLSTM(LSTMLayer):
+    """An LSTM layer with the gates of Keras before 2.3: clip(x/5 + 1/2).
 
-class HardGateLSTM(nn.LSTM):
-    """`nn.LSTM` of one layer, batch first, with the gates of Keras before 2.3: clip(x/5 + 1/2).
-
-    The gates of `nn.LSTM` come as near to 0 and 1 as they like and never arrive; these shut.
+    Other gates come as near to 0 and 1 as they like and never arrive; these shut.
     """
 
-    def forward(
-        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None = None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """x (B, T, ·) and state (1, B, H) each, zeros unless given → outputs (B, T, H), state."""
-        state = state or (x.new_zeros(1, len(x), self.hidden_size),) * 2
-        h, c = (part.squeeze(0) for part in state)
-        from_input = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)  # (B, T, 4H)
+    def forward(self, x: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
+        state = state or (x.new_zeros(len(x), self.hidden_size),) * 2
         outputs = []
-        for given in from_input.unbind(1):
-            h, c = self.cell(given, h, c)
-            outputs.append(h)
-        return torch.stack(outputs, 1), (h.unsqueeze(0), c.unsqueeze(0))
+        for given in self.from_input(x).unbind(1):
+            state = self.cell(given, *state)
+            outputs.append(state[0])
+        return torch.stack(outputs, 1), state
 
-    def cell(
-        self, given: torch.Tensor, h: torch.Tensor, c: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
+        return self.cell(self.from_input(x), *state)
+
+    def from_input(self, x: Tensor) -> Tensor:
+        """The input's part of the gates: x (…, ·) → (…, 4H)."""
+        return nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
+
+    def cell(self, given: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step: the input's part of the gates (B, 4H) and the state → the state after."""
-        gates = given + h @ self.weight_hh_l0.T
-        i, f, g, o = gates.chunk(4, dim=-1)
+        i, f, g, o = (given + h @ self.weight_hh_l0.T).chunk(4, dim=-1)
         i, f, o = ((0.2 * gate + 0.5).clamp(0, 1) for gate in (i, f, o))
         c = f * c + i * g.tanh()
         return o * c.tanh(), c

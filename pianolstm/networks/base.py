@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-State = list[tuple[torch.Tensor, ...]]  # for each layer (h, c), both (B, H)
+LayerState = tuple[Tensor, ...]  # of an LSTM (h, c), both (B, H)
+State = list[LayerState]  # of each layer
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,10 @@ NETWORKS: dict[str, NetworkKind] = {}
 
 
 def register(name: str, training: dict | None = None, **network) -> Callable:
-    """Make a network known to checkpoints and to the command line, with its own defaults.
+    """Make a network known to checkpoints and to the command line. Use it as a decorator.
 
-    Use it as a decorator. `network` are fields of `NetworkConfig`, `training` fields of
-    `TrainConfig`. Raises TypeError for a field that NetworkConfig does not have.
+    Its own defaults: `network` are fields of `NetworkConfig`, `training` fields of `TrainConfig`.
     """
-    NetworkConfig(name, **network)
 
     def add(kind: type[nn.Module]) -> type[nn.Module]:
         NETWORKS[name] = NetworkKind(kind, network, training or {})
@@ -94,8 +93,7 @@ def build_network(
 
     `features` (V, F) are for a shared one, see `NoteLSTM`. `grammar` (V, V) tells which token may
     follow which; the others get no probability.
-
-    Raises ValueError for an unknown name, or features that are missing or of another size.
+    Raises ValueError for an unknown name, sizes that it cannot have, or features that are missing.
     """
     model = _kind(config.name).build(config, features)
     model.config = config
@@ -106,108 +104,108 @@ def build_network(
 
 def check_interface(model: nn.Module, vocabulary_size: int) -> None:
     """Raise TypeError, naming what is missing, for a network that cannot be trained or asked."""
-    kind, V = type(model).__name__, vocabulary_size
-    reads = getattr(model, "reads", None)
+    kind, reads = type(model).__name__, getattr(model, "reads", None)
     if reads not in ("streams", "windows"):
         raise TypeError(f"{kind}.reads is {reads!r}; it must be 'streams' or 'windows'")
     needed = ("zero_state", "step", *(["predict_next"] if reads == "windows" else []))
-    missing = [name for name in needed if not callable(getattr(model, name, None))]
-    if missing:
-        raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks.py")
+    if missing := [name for name in needed if not callable(getattr(model, name, None))]:
+        raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks/base.py")
     ids = torch.zeros(2, 3, dtype=torch.long, device=next(model.parameters()).device)
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        found = {"step": (model.step(ids[:, 0], model.zero_state(2))[0], (2, V))}
-        if reads == "windows":
-            found["predict_next"] = model.predict_next(ids), (2, V)
-        else:
-            found["forward"] = model(ids)[0], (2, 3, V)  # validation gives no state
+        logits, _ = model.step(ids[:, 0], model.zero_state(2))
+        # Validation gives no state
+        others = model.predict_next(ids) if reads == "windows" else model(ids)[0][:, -1]
     model.train(was_training)
-    for name, (logits, shape) in found.items():
-        if tuple(logits.shape) != shape:
-            raise TypeError(f"{kind}.{name}: logits of shape {tuple(logits.shape)}, not {shape}")
+    if not logits.shape == others.shape == (2, vocabulary_size):
+        found = f"{tuple(logits.shape)} and {tuple(others.shape)}"
+        raise TypeError(f"{kind}: logits of shapes {found}, not (2, {vocabulary_size})")
+
+
+class LSTMLayer(nn.LSTM):
+    """`nn.LSTM` of one layer, batch first, whose state is (h, c), both (B, H)."""
+
+    states = 2  # tensors of the state
+
+    def __init__(self, input_size: int, hidden: int) -> None:
+        super().__init__(input_size, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
+        """x (B, T, ·) and the state, zeros unless given → outputs (B, T, H) and the state after."""
+        x, after = super().forward(x, state and tuple(part.unsqueeze(0) for part in state))
+        return x, tuple(part.squeeze(0) for part in after)
+
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
+        """x (B, ·) and the state → the state after, whose first part is the output.
+
+        nn.LSTM is built for long sequences and costs several times as much for a single step.
+        """
+        return torch.lstm_cell(x, state, *self.all_weights[0])
 
 
 class RecurrentNetwork(nn.Module):
-    """A stack of LSTM layers between an input (`embed`) and an output (`head`), both abstract."""
+    """A stack of layers between an input (`embed`) and an output (`head`), both abstract."""
 
     reads = "streams"
     ignores = ("batch_norm", "hard_gates")  # fields of the configuration that mean nothing to it
+    layer_type: type[nn.Module] = LSTMLayer
 
     def __init__(self, config: NetworkConfig, input_size: int) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("forbidden", None, persistent=False)  # (V, V), see `build_network`
         sizes = [input_size, *config.hidden]
-        self.layers = nn.ModuleList(self.make_layer(i, h) for i, h in itertools.pairwise(sizes))
+        self.layers = nn.ModuleList(self.layer_type(i, h) for i, h in itertools.pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
 
-    def make_layer(self, input_size: int, hidden: int) -> nn.Module:
-        """One layer of the stack."""
-        return nn.LSTM(input_size, hidden, batch_first=True)
-
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         """Ids of any shape → the first layer's input, one axis more."""
         raise NotImplementedError
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         """Top layer's output (…, H) → logits (…, V)."""
         raise NotImplementedError
 
     def zero_state(self, batch: int) -> State:
         """The state before the first token."""
         device = next(self.parameters()).device
-        return [(torch.zeros(batch, h, device=device),) * 2 for h in self.config.hidden]
+        sizes, states = self.config.hidden, self.layer_type.states
+        return [(torch.zeros(batch, size, device=device),) * states for size in sizes]
 
-    def hidden_states(
-        self, ids: torch.Tensor, state: State | None = None
-    ) -> tuple[torch.Tensor, State]:
+    def hidden_states(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Ids (B, T) → the top layer's output (B, T, H) and the state after the last step."""
         x, new_state = self.embed(ids), []
         for depth, before in enumerate(state or self.zero_state(len(ids))):
             if depth and self.config.dropout_between:
                 x = self.dropout(x)
-            x, after = self.run_layer(self.layers[depth], x, before)
+            x, after = self.layers[depth](x, before)
             new_state.append(after)
         return x, new_state
 
-    def run_layer(
-        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """One layer over all steps: x (B, T, ·) and its state → (B, T, H) and the state after."""
-        h, c = state
-        x, (h, c) = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
-        return x, (h.squeeze(0), c.squeeze(0))
-
-    def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Ids (B, T) → logits for the token after each step (B, T, V), and the state."""
         x, state = self.hidden_states(ids, state)
         return self.only_allowed(self.head(x), ids), state
 
-    def only_allowed(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    def predict_next(self, windows: Tensor) -> Tensor:
+        """Windows (B, T) → logits (B, V) for the token after each window, as the article trains."""
+        x, _ = self.hidden_states(windows)
+        return self.only_allowed(self.head(x[:, -1]), windows[:, -1])
+
+    def only_allowed(self, logits: Tensor, ids: Tensor) -> Tensor:
         """Logits (…, V), minus infinity where the encoding's grammar forbids a token after ids."""
         if self.forbidden is None:
             return logits
         return logits.masked_fill(self.forbidden[ids], -torch.inf)
 
-    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """One step without dropout: ids (B,) → logits (B, V).
-
-        nn.LSTM is built for long sequences and costs several times as much for a single step.
-        """
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step without dropout: ids (B,) → logits (B, V)."""
         x, new_state = self.embed(ids), []
         for layer, before in zip(self.layers, state):
-            new_state.append(self.step_layer(layer, x, before))
+            new_state.append(layer.step(x, before))
             x = new_state[-1][0]
         return self.only_allowed(self.head(x), ids), new_state
-
-    def step_layer(
-        self, layer: nn.LSTM, x: torch.Tensor, state: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, ...]:
-        """One layer, one step: x (B, ·) and its state → the state after, whose first part is h."""
-        return torch.lstm_cell(x, state, layer.weight_ih_l0, layer.weight_hh_l0,
-                               layer.bias_ih_l0, layer.bias_hh_l0)  # fmt: skip
 
     def parameter_count(self) -> int:
         """Number of weights that training changes."""

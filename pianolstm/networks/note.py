@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pianolstm.networks.base import NetworkConfig, RecurrentNetwork, State, register
+from pianolstm.networks.base import LayerState, NetworkConfig, RecurrentNetwork, State, register
 
 
 @register("note")
@@ -37,36 +37,46 @@ class NoteLSTM(RecurrentNetwork):
         self.bias = nn.Parameter(torch.zeros(V))
         nn.init.normal_(self.embedding.weight, std=E**-0.5)
         if config.shared:
-            if features is None or len(features) != V:
-                given = "none" if features is None else len(features)
-                raise ValueError(
-                    f"a shared network of {V} tokens needs a row of features for each; given: "
-                    f"{given}. Use encoding.features(vocabulary.tokens)"
-                )
+            if features is None:
+                raise ValueError("a shared network needs encoding.features(vocabulary.tokens)")
             self.register_buffer("features", torch.from_numpy(features), persistent=False)
             self.feature_vectors = nn.Parameter(torch.randn(features.shape[1], E) * E**-0.5)
-        self._vectors: torch.Tensor | None = None  # kept between steps outside training
+        self._vectors: Tensor | None = None  # kept between steps outside training
 
-    def vectors(self) -> torch.Tensor:
+    def vectors(self) -> Tensor:
         """The vector of every token, shape (V, E)."""
         if not self.config.shared:
             return self.embedding.weight
         if self._vectors is None or self.training:
             vectors = self.embedding.weight + self.features @ self.feature_vectors
-            if self.training:
-                return vectors
-            self._vectors = vectors.detach()
+            self._vectors = vectors if self.training else vectors.detach()
         return self._vectors
 
     def train(self, mode: bool = True) -> NoteLSTM:
         self._vectors = None  # weights may have changed
         return super().train(mode)
 
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         return self.dropout(nn.functional.embedding(ids, self.vectors()))
 
-    def head(self, x: torch.Tensor) -> torch.Tensor:
+    def head(self, x: Tensor) -> Tensor:
         return nn.functional.linear(self.dropout(x), self.vectors(), self.bias)
+
+
+class GRULayer(nn.GRU):
+    """`nn.GRU` of one layer, batch first, whose state is (h,), of shape (B, H)."""
+
+    states = 1
+
+    def __init__(self, input_size: int, hidden: int) -> None:
+        super().__init__(input_size, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        x, h = super().forward(x, state[0].unsqueeze(0))
+        return x, (h.squeeze(0),)
+
+    def step(self, x: Tensor, state: LayerState) -> LayerState:
+        return (torch.gru_cell(x, *state, *self.all_weights[0]),)
 
 
 @register("gru")
@@ -74,19 +84,7 @@ class NoteGRU(NoteLSTM):
     """`NoteLSTM` with gated recurrent units (Cho et al. 2014, "Learning Phrase Representations
     using RNN Encoder-Decoder", section 2.3), PyTorch's variant."""
 
-    def make_layer(self, input_size: int, hidden: int) -> nn.Module:
-        return nn.GRU(input_size, hidden, batch_first=True)
-
-    def zero_state(self, batch: int) -> State:
-        return [(h,) for h, _ in super().zero_state(batch)]
-
-    def run_layer(self, layer: nn.GRU, x: torch.Tensor, state) -> tuple[torch.Tensor, tuple]:
-        x, h = layer(x, state[0].unsqueeze(0))
-        return x, (h.squeeze(0),)
-
-    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        logits, state = self(ids.unsqueeze(1), state)
-        return logits[:, 0], state
+    layer_type = GRULayer
 
 
 @register("transformer")
@@ -111,14 +109,12 @@ class NoteTransformer(NoteLSTM):
                 f"of {self.HEADS}"
             )
         super().__init__(config, features)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                E, self.HEADS, 4 * E, config.dropout, batch_first=True, norm_first=True
-            )
-            for _ in config.hidden
-        )
-        for layer in self.layers:
+        # With `relu` of nn.functional PyTorch (2.13) takes its fast path, and the bias for a mask
+        options = {"activation": torch.relu, "batch_first": True, "norm_first": True}
+        for depth in range(len(config.hidden)):
+            layer = nn.TransformerEncoderLayer(E, self.HEADS, 4 * E, config.dropout, **options)
             layer.self_attn.dropout = 0.0  # which PyTorch's fast attention on a CPU has not
+            self.layers[depth] = layer
         self.norm = nn.LayerNorm(E)
         slopes = 2.0 ** -(8 / self.HEADS * torch.arange(1, self.HEADS + 1))
         self.register_buffer("slopes", slopes, persistent=False)
@@ -127,7 +123,7 @@ class NoteTransformer(NoteLSTM):
         device = self.slopes.device
         return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=device),)]
 
-    def attention_bias(self, nothing: torch.Tensor) -> torch.Tensor:
+    def attention_bias(self, nothing: Tensor) -> Tensor:
         """What is added to the attention of each token (row) to each other, (B · heads, T, T).
 
         nothing: (B, T), True where there is no token.
@@ -139,9 +135,7 @@ class NoteTransformer(NoteLSTM):
         unseen = nothing[:, None, None, :] & (distance != 0)  # itself it sees in any case
         return bias[None].masked_fill(unseen, -torch.inf).flatten(0, 1)
 
-    def hidden_states(
-        self, ids: torch.Tensor, state: State | None = None
-    ) -> tuple[torch.Tensor, State]:
+    def hidden_states(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = state or self.zero_state(len(ids))
         parts = []
         # Attention grows with the square of the length, but what a part reads again costs time too
@@ -150,23 +144,17 @@ class NoteTransformer(NoteLSTM):
             parts.append(x)
         return torch.cat(parts, dim=1), state
 
-    def _attend(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+    def _attend(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         ((past,),) = state
         everything = torch.cat([past, ids + 1], dim=1)
-        longest = (past != 0).any(dim=0).nonzero()
-        first = int(longest[0]) if len(longest) else self.PAST  # no time for what no row has
+        first = int((past == 0).all(dim=0).sum())  # no time for what no row has
         window = everything[:, first:]
         x = self.embed((window - 1).clamp(min=0))
         bias = self.attention_bias(window == 0)
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # which takes the bias for a mask (2.13)
-        try:
-            for layer in self.layers:
-                x = layer(x, src_mask=bias)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
+        for layer in self.layers:
+            x = layer(x, src_mask=bias)
         return self.norm(x[:, self.PAST - first :]), [(everything[:, -self.PAST :],)]
 
-    def step(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         logits, state = self(ids.unsqueeze(1), state)
         return logits[:, 0], state
