@@ -126,7 +126,8 @@ def main() -> None:
         for seed in args.judge:
             with TemporaryDirectory() as folder:
                 path = save_checkpoint(Path(folder) / f"{name}.safetensors", network_named(name))
-                lines += commands.judge([str(path)], songs=SONGS, seed=seed)
+                found = commands.judge([str(path)], songs=SONGS, seed=seed)
+                lines += [line | {"seed": seed} for line in found]
         if args.cost:
             lines.append({"network": name, **cost(network_named(name), data.split.test)})
         elif not args.judge:
