@@ -160,9 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, KeyError, OSError) as error:
         print(f"pianolstm {argv[0]}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        again = "run it again; a training goes on from its last epoch"
-        print("\nstopped;", "nothing was written" if argv[0] == "read" else again, file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        kept = "nothing was written" if argv[0] == "read" else "run it again"
+        print("\nstopped;", stop if stop.args else kept, file=sys.stderr)
         return 130
     return 0
 

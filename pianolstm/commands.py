@@ -91,10 +91,24 @@ def _fit(
 ) -> Checkpoint:
     """Train, and print the result. Returns the best epoch, or the last one."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
-    with process_group():
-        best = train_network(data, model, config, out, on_epoch=_print_epoch, command=command)
-        if rank():
-            sys.exit(0)  # the first of several processes says the rest
+    begins = f"from {config.start}" if config.start else "from nothing"
+    last_epoch = out / "last.safetensors"
+    how = f"goes on from {last_epoch}" if last_epoch.exists() else f"begins {begins}"
+    print(f"training {how}; a line follows each epoch", file=sys.stderr, flush=True)
+    new: list[dict] = []
+    try:
+        with process_group():
+            best = train_network(
+                data, model, config, out, on_epoch=lambda row: new.append(_shown(row)),
+                command=command,
+            )  # fmt: skip
+            if rank():
+                sys.exit(0)  # the first of several processes says the rest
+    except KeyboardInterrupt:
+        kept = f"goes on from {last_epoch}" if last_epoch.exists() else "starts again"
+        raise KeyboardInterrupt(f"the epoch is lost. The same command {kept}") from None
+    if not new:
+        print("no epoch is left: give more --epochs or --seconds to go on", file=sys.stderr)
     trained = load_checkpoint(out / "last.safetensors") if last else best
     if config.memory:
         trained.keys = ev.best_keys(trained, data)
@@ -107,9 +121,11 @@ def _fit(
     return trained
 
 
-def _print_epoch(row: dict) -> None:
+def _shown(row: dict) -> dict:
+    """An epoch's row of the history, printed."""
     loss = f"training {row['train_loss']:.3f}, validation {row['valid_loss']:.3f} nats a token"
     print(f"epoch {row['epoch']:3}: {loss}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    return row
 
 
 def benchmark(

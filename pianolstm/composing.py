@@ -209,6 +209,8 @@ def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | Non
     if text.lower().endswith(MIDI_SUFFIXES):
         found = quantise(read_midi(text), bend=True)
         return found.piece, found
+    if os.path.isdir(text):
+        raise ValueError(f"{text}: a folder. Give one of its MIDI files")
     if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
         raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
     try:

@@ -66,8 +66,8 @@ def split_groups(names: Sequence[str]) -> list[int]:
     """
     if len(names) < len(PARTS):
         raise ValueError(
-            f"{len(names)} groups of pieces, where pieces with the same top line are one group; "
-            "each of train, valid and test needs one. Use more pieces"
+            f"{len(names)} different pieces are too few (those with the same top line count as "
+            "one): train, valid and test need one each. Use more pieces"
         )
     digests = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
     parts = [max(0, digest % 10 - 7) for digest in digests]

@@ -50,6 +50,38 @@ def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     assert (tmp_path / "piece.mp3").exists() and (tmp_path / "piece.png").exists()
 
 
+def test_training_says_what_is_kept_where_it_is_stopped(
+    tmp_path, small_folder, capsys, monkeypatch
+):
+    command = ["train", "--songs", str(small_folder), "--out", str(tmp_path / "run")]
+    command += ["--epochs", "3", "--hidden", "8"]
+    shown, train = commands._shown, commands.train_network
+
+    def stop(row):
+        shown(row)
+        raise KeyboardInterrupt
+
+    def stop_at_once(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for replaced, name, ending in (
+        (
+            stop_at_once,
+            "train_network",
+            "stopped; the epoch is lost. The same command starts again",
+        ),
+        (stop, "_shown", "The same command goes on from "),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(commands, name, replaced)
+            assert main(command) == 130
+        assert ending in capsys.readouterr().err
+    assert main(command) == 0
+    assert "training goes on from " in (error := capsys.readouterr().err) and "epoch   3" in error
+    assert main(command) == 0
+    assert "no epoch is left" in capsys.readouterr().err and commands.train_network is train
+
+
 def test_compose_writes_another_piece_each_time_and_overwrites_none(tmp_path, capsys):
     command = ["compose", "--length", "60", "--out", str(tmp_path)]
     assert main([*command, "--pieces", "2"]) == 0

@@ -77,10 +77,10 @@ def test_a_part_that_would_be_empty_gets_a_group_of_the_largest(number, wanted):
 
 
 def test_fewer_than_three_groups_are_refused_with_the_advice():
-    with pytest.raises(ValueError, match=r"2 groups .*each of train, valid and test .*more pieces"):
+    with pytest.raises(ValueError, match=r"2 different pieces .*one each\. Use more pieces"):
         split_groups(["a", "b"])
     settings = tunes(["a", "b"]) + tunes(["c", "d"])  # of two tunes
-    with pytest.raises(ValueError, match=r"4 pieces: 2 groups of pieces.*Use more pieces$"):
+    with pytest.raises(ValueError, match=r"4 pieces: 2 different pieces.*Use more pieces$"):
         split_pieces(settings, chorales_only=False)
     with pytest.raises(ValueError, match="Use more pieces, or chorales_only=False"):
         split_pieces(tunes("abcde"))
