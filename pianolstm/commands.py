@@ -91,7 +91,10 @@ def _fit(
 ) -> Checkpoint:
     """Train, and print the result. Returns the best epoch, or the last one."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
-    begins = f"from {config.start}" if config.start else "from nothing"
+    begins = "from nothing"
+    if config.start and (start := load_pretrained(config.start)).vocabulary == data.vocabulary:
+        before = ev.nll(start.model, data.valid, config.steps).mean
+        begins = f"from {config.start}, validation {before:.3f} nats a token"
     last_epoch = out / "last.safetensors"
     how = f"goes on from {last_epoch}" if last_epoch.exists() else f"begins {begins}"
     print(f"training {how}; a line follows each epoch", file=sys.stderr, flush=True)

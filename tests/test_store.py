@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -202,8 +203,9 @@ def test_stopped_in_the_middle_nothing_looks_finished(tmp_path, songs_folder, ho
     for i in range(12_000):  # many, so that even a busy machine stops it in the middle
         os.link(songs[i % 50], folder / f"{i}.mid")
     command = [sys.executable, "-m", "pianolstm", "read", str(folder), "--out", str(out)]
+    heed_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored in background
     process = subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.PIPE,
-                               start_new_session=True)  # fmt: skip
+                               start_new_session=True, preexec_fn=heed_ctrl_c)  # fmt: skip
     report = tmp_path / "out.unfinished" / "report.csv"
     while not (report.exists() and report.stat().st_size > 10_000):
         assert process.poll() is None, process.stderr.read().decode()
