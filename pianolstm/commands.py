@@ -57,9 +57,8 @@ def read(
     config = ReadConfig(encoding or ArticleEncoding(), tuple(grid), instruments, performances)
     report = build_store(folder, out, config, processes)
     seconds = time.perf_counter() - began
-    rate = report.files.total() / seconds
-    print(f"{report}\n{seconds:.1f} s, {rate:,.0f} files a second → {out}: ids.npy, "
-          "store.json, report.csv (a line for every file)")  # fmt: skip
+    print(f"{report}\n{seconds:.1f} s, {report.files.total() / seconds:,.0f} files a second → "
+          f"{out}: ids.npy, store.json, report.csv (a line for every file)")  # fmt: skip
 
 
 def train(
@@ -101,10 +100,8 @@ def _fit(
     new: list[dict] = []
     try:
         with process_group():
-            best = train_network(
-                data, model, config, out, on_epoch=lambda row: new.append(_shown(row)),
-                command=command,
-            )  # fmt: skip
+            best = train_network(data, model, config, out, None,
+                                 lambda row: new.append(_shown(row)), command)  # fmt: skip
             if rank():
                 sys.exit(0)  # the first of several processes says the rest
     except KeyboardInterrupt:
