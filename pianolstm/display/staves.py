@@ -5,6 +5,7 @@ What is written is decided in `pianolstm.display.notation`.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from fractions import Fraction
 from itertools import pairwise, zip_longest
@@ -46,13 +47,11 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
     names = defaultdict(str, enumerate(piece.track_names))
     staves = [_staff(piece.key, bars, *part) for part in _parts(notes, names)]
-    measures = list(staves[0].getElementsByClass(music21.stream.Measure))
     for tick, bpm in piece.tempi:
-        place = int(to_units(np.array(tick), piece.ticks_per_quarter))
-        for measure, bar in zip(measures, bars):
-            if bar.start <= place < bar.stop:
-                mark = music21.tempo.MetronomeMark(number=round(bpm))
-                measure.insert(Fraction(place - bar.start, UNITS), mark)
+        offset = Fraction(int(to_units(np.array(tick), piece.ticks_per_quarter)), UNITS)
+        if offset < staves[0].highestTime:
+            bar = staves[0].getElementAtOrBefore(offset, [music21.stream.Measure])
+            bar.insert(offset - bar.offset, music21.tempo.MetronomeMark(number=round(bpm)))
     for staff in staves:
         stream.insert(0, staff)
     symbol = "bracket" if len(staves) > 2 else "brace"
@@ -122,24 +121,23 @@ def _staff(
     staff.partName = name
     sharps, minor = key_sharps(key) if key else (0, False)
     found = voices(notes)
-    second = [chord.onset for voice in found[1:] for chord in voice]
-    needed = [bar for bar in bars if any(bar.start <= onset < bar.stop for onset in second)]
-    if 2 * len(needed) >= len(bars):
+    starts = [bar.start for bar in bars]
+    crowded = {bisect(starts, chord.onset) for voice in found[1:] for chord in voice}
+    if 2 * len(crowded) >= len(bars):
         found = voices(notes, apart=True)
     signature = music21.key.KeySignature(sharps)
     metre = None
-    metres = {bar.metre: music21.meter.TimeSignature(bar.metre) for bar in bars}
     for number, bar in enumerate(bars, start=1):
         measure = _measure(bar, found, sharps + minor)
         measure.number = number
-        for voice in measure.voices:
-            _beam(voice, metres[bar.metre])
         if number == 1:
             measure.insert(0, clef)
             measure.insert(0, signature)
-        if bar.metre != metre:
-            metre = bar.metre
-            measure.insert(0, music21.meter.TimeSignature(metre))
+        if metre is None or bar.metre != metre.ratioString:
+            metre = music21.meter.TimeSignature(bar.metre)
+            measure.insert(0, metre)
+        for voice in measure.voices:
+            _beam(voice, metre)
         staff.insert(Fraction(bar.start, UNITS), measure)
     measure.rightBarline = "final"
     _show_accidentals(staff, {pitch.step: int(pitch.alter) for pitch in signature.alteredPitches})
@@ -188,22 +186,16 @@ def _rests(
     return rests
 
 
-def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.note.NotRest]:
+def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.chord.Chord]:
     """The part of a chord that lies in a bar: one that can be written, or several that are tied."""
     begin = max(chord.onset, bar.start)
+    names = [spelled(pitch, centre) for pitch in chord.pitches]
+    ties = {(False, True): "start", (True, True): "continue", (True, False): "stop"}
     elements = []
     for length in lengths(begin - bar.start, min(chord.end, bar.stop) - bar.start):
-        pitches = []
-        for step, alter, octave in [spelled(pitch, centre) for pitch in chord.pitches]:
-            accidental = music21.pitch.Accidental(alter)
-            pitches.append(music21.pitch.Pitch(step=step, accidental=accidental, octave=octave))
-        duration = music21.duration.Duration(Fraction(length, UNITS))
-        if len(pitches) == 1:
-            element = music21.note.Note(pitches[0], duration=duration)
-        else:
-            element = music21.chord.Chord(pitches, duration=duration)
-        ties = {(0, 0): None, (0, 1): "start", (1, 1): "continue", (1, 0): "stop"}
-        tie = ties[begin > chord.onset, begin + length < chord.end]
+        pitches = [music21.pitch.Pitch(step=s, accidental=a, octave=o) for s, a, o in names]
+        element = music21.chord.Chord(pitches, quarterLength=Fraction(length, UNITS))
+        tie = ties.get((begin > chord.onset, begin + length < chord.end))
         element.tie = music21.tie.Tie(tie) if tie else None
         elements.append(element)
         begin += length
@@ -276,7 +268,6 @@ def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> 
                 place, alter = (pitch.step, pitch.octave), int(pitch.alter)
                 holds = held.get(place, signature.get(pitch.step, 0))
                 reminder = place not in held and before.get(place, alter) != alter
-                pitch.accidental = music21.pitch.Accidental(alter)
                 again = note.tie and note.tie.type != "start"
                 pitch.accidental.displayStatus = not again and (alter != holds or reminder)
                 if not again:
