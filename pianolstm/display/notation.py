@@ -61,10 +61,9 @@ def bars_of(piece: Piece, end: int) -> list[Bar]:
     """The bars of a piece whose last note ends at `end`; a bar ends where the metre changes."""
     tpq = piece.ticks_per_quarter
     starts = np.unique(to_units(np.array(piece.bar_starts()), tpq)).tolist()
-    changes = {0: (4, 4)}
-    for tick, beats, unit in piece.time_signatures:
-        changes[int(to_units(np.array(tick), tpq))] = beats, unit
-    metres = [changes[max(place for place in changes if place <= start)] for start in starts]
+    metres = [(0, 4, 4), *piece.time_signatures]
+    changes = to_units(np.array([tick for tick, _, _ in metres]), tpq)
+    metres = [metres[place - 1][1:] for place in np.searchsorted(changes, starts, side="right")]
     beats, unit = metres[-1]
     stops = [*starts[1:], max(end, starts[-1] + 4 * UNITS * beats // unit)]
     return [Bar(a, b, f"{beats}/{unit}") for a, b, (beats, unit) in zip(starts, stops, metres)]

@@ -32,17 +32,6 @@ class PlayableRoll:
     def __repr__(self) -> str:
         return f"{self.picture.text}; {'playable' if self.sound else 'nothing to play'}"
 
-    @property
-    def last(self) -> float:
-        """Seconds at which the cursor stops."""
-        return min(self.places[-1][0], self.sound.seconds)
-
-    @property
-    def silent(self) -> tuple[float, float]:
-        """Margins left and right of what has no sound, in per cent of the picture's width."""
-        seconds, widths = zip(*self.places)
-        return 100 * np.interp(self.sound.seconds, seconds, widths), 100 - 100 * widths[-1]
-
 
 @dataclass(frozen=True)
 class Player:
@@ -67,25 +56,15 @@ def player(piece: Piece) -> Player:
 
     A piece without notes gives an empty roll. One of more than ten minutes plays its beginning.
     """
-    return compare([piece])
+    return compare([piece], [piece.name.replace("_", " ")])
 
 
-def compare(pieces: Sequence[Piece], titles: Sequence[str] | None = None) -> Player:
+def compare(pieces: Sequence[Piece], titles: Sequence[str]) -> Player:
     """Playable piano rolls one above the other, with one scale of time (in quarters) and of pitch.
 
-    Parameters
-    ----------
-    pieces : sequence of Piece
-        At least one.
-    titles : sequence of str, optional
-        A title for each piece. Default: the names of the pieces. Raises ValueError for any other
-        number of titles.
+    Raises ValueError unless there is a title for each piece.
     """
-    if titles is None:
-        titles = [piece.name.replace("_", " ") for piece in pieces]
-    if len(titles) != len(pieces) or not pieces:
-        raise ValueError(f"{len(pieces)} pieces and {len(titles)} titles: give one for each")
-    pieces = [replace(piece, name=title) for piece, title in zip(pieces, titles)]
+    pieces = [replace(piece, name=title) for piece, title in zip(pieces, titles, strict=True)]
     shown = extent(pieces)
     rolls = []
     for piece in pieces:

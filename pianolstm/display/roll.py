@@ -7,11 +7,9 @@ with a text alternative, and `described` makes a `Picture` of any other figure.
 from __future__ import annotations
 
 import io
-import warnings
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,9 +72,7 @@ def described(figure: Figure, text: str) -> Picture:
     `text` says what a reader sees in it: which lines or bars there are, and how they compare.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a character that no font holds is drawn as a box
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)
     return Picture(buffer.getvalue(), text)
 
@@ -92,10 +88,8 @@ class Extent(NamedTuple):
 def extent(pieces: Sequence[Piece]) -> Extent:
     """The smallest extent that shows every note of the pieces."""
     quarters = max(1.0, *(piece.end / piece.ticks_per_quarter for piece in pieces))
-    pitches = np.concatenate([piece.notes["pitch"] for piece in pieces])
-    if not len(pitches):
-        return Extent(quarters, 55, 65)
-    return Extent(quarters, int(pitches.min()), int(pitches.max()))
+    pitches = np.concatenate([piece.notes["pitch"] for piece in pieces]).tolist() or [55, 65]
+    return Extent(quarters, min(pitches), max(pitches))
 
 
 def roll(piece: Piece) -> Picture:
@@ -200,7 +194,6 @@ def _label_axes(ax: Axes, piece: Piece, shown: Extent) -> None:
     ax.set_title(title, loc="left", family=_fonts(), fontsize=11)
 
 
-@lru_cache(maxsize=1)
 def _fonts() -> list[str]:
     """matplotlib's own font, and the eastern ones of this machine."""
     installed = font_manager.fontManager.get_font_names()

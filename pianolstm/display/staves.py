@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections import defaultdict
 from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 
 import music21
 import numpy as np
@@ -148,10 +148,10 @@ def _measure(bar: Bar, found: list[list[Chord]], centre: int) -> music21.stream.
     """One bar. Of several voices the highest has its stems up, and the others down."""
     measure = music21.stream.Measure()
     inside = [[c for c in voice if c.onset < bar.stop and c.end > bar.start] for voice in found]
-    inside = [voice for voice in inside if voice] or [[]]
-    inside.sort(key=lambda voice: -sum(c.pitches[-1] for c in voice) / max(1, len(voice)))
+    inside = [voice for voice in inside if voice]
+    inside.sort(key=lambda voice: -np.mean([chord.pitches[-1] for chord in voice]))
     everything = [chord for voice in inside for chord in voice]
-    for number, chords in enumerate(inside, start=1):
+    for number, chords in enumerate(inside or [[]], start=1):
         # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
         voice = music21.stream.Voice(id=str(number))
         begin = bar.start
@@ -207,14 +207,13 @@ def _bracket_triplets(voice: music21.stream.Voice) -> None:
 
     verovio plays a triplet outside a bracket at the wrong time.
     """
+    types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
     opens = True
-    elements = list(voice.notesAndRests)
-    for element, following in zip_longest(elements, elements[1:]):
+    for element, following in pairwise([*voice, None]):
         end = round((element.offset + element.quarterLength) * UNITS)
         closes = end % 3 == 0 or not following or not following.duration.tuplets
-        if element.duration.tuplets:
-            types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
-            element.duration.tuplets[0].type = types[opens, closes]
+        for tuplet in element.duration.tuplets:
+            tuplet.type = types[opens, closes]
         opens = closes or not element.duration.tuplets
 
 
@@ -225,26 +224,23 @@ def _beam(voice: music21.stream.Voice, metre: music21.meter.TimeSignature) -> No
     bar.) A beam that crosses the end of a bracket is broken, because verovio plays it wrongly:
     equal notes that fill a bracket get a beam of their own, all others flags.
     """
-    elements = list(voice.notesAndRests)
+    elements = list(voice)
     missing = metre.barDuration.quarterLength - voice.highestTime
-    if len(elements) > 1 and missing >= 0:
-        for element, beam in zip(elements, metre.getBeams(elements, measureStartOffset=missing)):
-            element.beams = beam or music21.beam.Beams()
+    found = metre.getBeams(elements, measureStartOffset=missing) if missing >= 0 else []
+    for element, beams in zip(elements, found):
+        element.beams = beams or music21.beam.Beams()
     tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
-    beams = [None if e.isRest or not e.beams else e.beams.getTypes()[0] for e in elements]
     brackets = _spans(tuplets)
-    for first, last in _spans(beams):
+    for first, last in _spans([beams.getTypes()[0] if beams else None for beams in found]):
         if any(a <= first <= b < last or first < a <= last < b for a, b in brackets):
             for element in elements[first : last + 1]:
-                if not element.isRest:
-                    element.beams = music21.beam.Beams()
+                element.beams = music21.beam.Beams()
             for a, b in brackets:
-                inside = elements[a : b + 1]
-                same = len({(e.isRest, e.duration.type) for e in inside}) == 1
-                if first <= a < b <= last and same:
-                    edges = ["start", *["continue"] * (b - a - 1), "stop"]
-                    for element, edge in zip(inside, edges):
-                        element.beams.fill(element.duration.type, edge)
+                values = {element.duration.type for element in elements[a : b + 1]}
+                if first <= a < b <= last and len(values) == 1:
+                    for place in range(a, b + 1):
+                        edge = {a: "start", b: "stop"}.get(place, "continue")
+                        elements[place].beams.fill(*values, edge)
 
 
 def _spans(edges: list[str | None]) -> list[tuple[int, int]]:
