@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import jinja2
 import numpy as np
 
-from pianolstm.display.roll import LEFT, RIGHT, Picture, extent, roll_picture
+from pianolstm.display.roll import LEFT, RIGHT, Picture, extent, roll
 from pianolstm.display.sound import Sound, audio
 from pianolstm.piece import Piece
 
@@ -41,7 +41,7 @@ class Player:
     together: Picture  # all rolls, for programs that do not show HTML
 
     def __repr__(self) -> str:
-        return "\n".join(repr(roll) for roll in self.rolls)
+        return "\n".join(map(repr, self.rolls))
 
     def _repr_html_(self) -> str:
         """The output cell: the rolls, and the script that ties pictures and sounds together."""
@@ -69,10 +69,10 @@ def compare(pieces: Sequence[Piece], titles: Sequence[str]) -> Player:
     rolls = []
     for piece in pieces:
         sound = audio(piece) if len(piece) else None
-        bar = piece.seconds / max(1, len(piece.bar_starts())) or 1.0
+        bar = piece.seconds / max(1, len(piece.bar_starts()))
         places = cursor_places(piece, shown.quarters)
-        rolls.append(PlayableRoll(roll_picture([piece], shown), sound, places, bar))
-    together = rolls[0].picture if len(rolls) == 1 else roll_picture(pieces, shown)
+        rolls.append(PlayableRoll(roll(piece, shown=shown), sound, places, bar))
+    together = rolls[0].picture if len(rolls) == 1 else roll(*pieces, shown=shown)
     return Player(rolls, together)
 
 

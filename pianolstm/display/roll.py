@@ -92,20 +92,18 @@ def extent(pieces: Sequence[Piece]) -> Extent:
     return Extent(quarters, min(pitches), max(pitches))
 
 
-def roll(piece: Piece) -> Picture:
-    """The piano roll of a piece as a picture with a text alternative."""
-    return roll_picture([piece], extent([piece]))
+def roll(*pieces: Piece, shown: Extent | None = None) -> Picture:
+    """Piano rolls one above the other and to one scale, as a picture with a text alternative.
 
-
-def roll_picture(pieces: Sequence[Piece], shown: Extent) -> Picture:
-    """The piano rolls of the pieces, one above the other and to one scale."""
+    `shown` is what the axes cover, all notes by default.
+    """
     width, height = SIZE
     figure = Figure(figsize=(width, height * len(pieces)))
     share = 1 / len(pieces)
-    for row, piece in enumerate(pieces):
-        bottom = (len(pieces) - 1 - row + BOTTOM) * share
-        piano_roll(piece, figure.add_axes((LEFT, bottom, RIGHT - LEFT, HEIGHT * share)), shown)
-    return described(figure, "; ".join(_in_words(piece) for piece in pieces))
+    for row, piece in enumerate(reversed(pieces)):
+        place = (LEFT, (row + BOTTOM) * share, RIGHT - LEFT, HEIGHT * share)
+        piano_roll(piece, figure.add_axes(place), shown or extent(pieces))
+    return described(figure, "; ".join(map(_in_words, pieces)))
 
 
 def _in_words(piece: Piece) -> str:
