@@ -180,16 +180,14 @@ def _label_axes(ax: Axes, piece: Piece, shown: Extent) -> None:
     ax.set_xticks(starts[::step], [str(i + 1) for i in range(0, len(starts), step)])
     if len(starts) <= MANY_BARS:
         ax.set_xticks(starts, minor=True)
-    ax.set_xlim(0, shown.quarters)
     octaves = [pitch for pitch in range(0, 128, 12) if shown.low - 3 <= pitch <= shown.high + 3]
     ax.set_yticks(octaves, [pitch_name(pitch) for pitch in octaves])
-    ax.set_ylim(shown.low - 2, shown.high + 2)
     ax.set(xlabel="bar", ylabel="pitch")
+    ax.set(xlim=(0, shown.quarters), ylim=(shown.low - 2, shown.high + 2))
     ax.grid(which="both", color="0.88", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    title = _plain(piece.name.replace("_", " "))
-    ax.set_title(title, loc="left", family=_fonts(), fontsize=11)
+    ax.set_title(_plain(piece.name.replace("_", " ")), loc="left", family=_fonts(), fontsize=11)
 
 
 def _fonts() -> list[str]:

@@ -9,6 +9,7 @@ from bisect import bisect
 from collections import defaultdict
 from fractions import Fraction
 from itertools import pairwise
+from string import digits
 
 import music21
 import numpy as np
@@ -41,8 +42,6 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     """
     if not quantise(piece).has_beat:
         piece = quantise(piece, bend=True).piece
-    stream = music21.stream.Score()
-    stream.insert(0, music21.metadata.Metadata(title=piece.name.replace("_", " ")))
     notes = engraving_grid(piece.notes, piece.ticks_per_quarter)
     bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
     names = defaultdict(str, enumerate(piece.track_names))
@@ -52,17 +51,13 @@ def to_stream(piece: Piece) -> music21.stream.Score:
         if offset < staves[0].highestTime:
             bar = staves[0].getElementAtOrBefore(offset, [music21.stream.Measure])
             bar.insert(offset - bar.offset, music21.tempo.MetronomeMark(number=round(bpm)))
-    for staff in staves:
-        stream.insert(0, staff)
+    title = music21.metadata.Metadata(title=piece.name.replace("_", " "))
     symbol = "bracket" if len(staves) > 2 else "brace"
-    stream.insert(0, music21.layout.StaffGroup(staves, symbol=symbol))
-    return stream
+    return music21.stream.Score([title, *staves, music21.layout.StaffGroup(staves, symbol=symbol)])
 
 
-def _parts(
-    notes: np.ndarray, names: dict[int, str]
-) -> list[tuple[np.ndarray, music21.clef.Clef, str | None]]:
-    """(notes, clef, name) of each staff; two hands have no names."""
+def _parts(notes: np.ndarray, names: dict[int, str]) -> list[tuple]:
+    """The arguments (notes, clef, name) of `_staff` for each; two hands have no names."""
     tracks = _tracks(notes, names)
     if 2 < len(tracks) <= MANY_STAVES:
         return [(mine, _clef(mine), names[mine["track"][0]]) for mine in tracks]
@@ -83,12 +78,9 @@ def _tracks(notes: np.ndarray, names: dict[int, str]) -> list[np.ndarray]:
     for number in np.unique(notes["track"]):
         mine = notes[notes["track"] == number]
         for i, other in enumerate(tracks):
-            name, other_name = names[number], names[other["track"][0]]
-            if (
-                name.rstrip("0123456789") == other_name.rstrip("0123456789")
-                and mine["program"][0] not in other["program"]
-                and not (_sounding(mine) & _sounding(other))
-            ):
+            same_name = names[number].rstrip(digits) == names[other["track"][0]].rstrip(digits)
+            new_program = mine["program"][0] not in other["program"]
+            if same_name and new_program and not _sounding(mine) & _sounding(other):
                 tracks[i] = np.concatenate([other, mine])
                 break
         else:
@@ -98,8 +90,10 @@ def _tracks(notes: np.ndarray, names: dict[int, str]) -> list[np.ndarray]:
 
 def _sounding(notes: np.ndarray) -> set[int]:
     """The units in which any of the notes sounds."""
-    spans = {(onset, onset + length) for onset, length, *_ in notes.tolist()}
-    return {unit for start, stop in spans for unit in range(start, stop)}
+    units = set()
+    for onset, length in notes[["onset", "duration"]].tolist():
+        units |= {*range(onset, onset + length)}
+    return units
 
 
 def _clef(notes: np.ndarray) -> music21.clef.Clef:
