@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from music21 import converter
 
-from pianolstm.display import score, to_stream, write_musicxml
+from pianolstm.display import score, write_musicxml
 from pianolstm.display.notation import voices
 from pianolstm.display.score import coloured, engrave, misplaced_notes, to_musicxml
+from pianolstm.display.staves import to_stream
 from pianolstm.grid import quantise
 from pianolstm.midi import read_midi
 from pianolstm.piece import Piece

@@ -2,7 +2,7 @@
 
     roll     notes as boxes, time to the right and pitch upwards: `roll`, `piano_roll`; any figure
              with a text alternative: `described`
-    score    notes on staves: `score`, `write_musicxml`; `to_stream` is in `staves`, and `notation`
+    score    notes on staves: `score`, `write_musicxml`; `staves` writes them, and `notation`
              decides on bars, voices, note values and spelling
     sound    an MP3: `audio`
     player   a piano roll that plays: `player`; several, one above the other: `compare`
@@ -18,4 +18,3 @@ from pianolstm.display.player import compare, player
 from pianolstm.display.roll import TRACK_COLOURS, described, piano_roll, roll
 from pianolstm.display.score import score, write_musicxml
 from pianolstm.display.sound import audio
-from pianolstm.display.staves import to_stream

@@ -19,32 +19,33 @@ NOTE_VALUES = {first << k for first in (1, 3, 9) for k in range(8) if first << k
 STEPS = "FCGDAEB"  # the line of fifths
 
 
-def fits(ticks: np.ndarray, ticks_per_quarter: int) -> np.ndarray:
-    """Whether notation can express a time: 64th notes, and triplets down to 64ths."""
-    return (ticks * 16 % ticks_per_quarter == 0) | (ticks * 24 % ticks_per_quarter == 0)
+def fits(ticks: np.ndarray, tpq: int) -> np.ndarray:
+    """Whether notation can express a time: 64th notes, and triplets down to 64ths.
+
+    `tpq` is the number of ticks per quarter.
+    """
+    return (ticks * 16 % tpq == 0) | (ticks * 24 % tpq == 0)
 
 
-def to_units(
-    ticks: np.ndarray, ticks_per_quarter: int, exact: np.ndarray | None = None
-) -> np.ndarray:
+def to_units(ticks: np.ndarray, tpq: int, exact: np.ndarray | None = None) -> np.ndarray:
     """Times in units. Those that notation cannot express (not `exact`) move to 1/8 quarters."""
-    exact = fits(ticks, ticks_per_quarter) if exact is None else exact
-    eighths = np.round(ticks * 8 / ticks_per_quarter).astype(np.int64)
-    return np.where(exact, ticks * UNITS // ticks_per_quarter, eighths * (UNITS // 8))
+    exact = fits(ticks, tpq) if exact is None else exact
+    eighths = np.round(ticks * 8 / tpq).astype(np.int64)
+    return np.where(exact, ticks * UNITS // tpq, eighths * (UNITS // 8))
 
 
-def engraving_grid(notes: np.ndarray, ticks_per_quarter: int) -> np.ndarray:
+def engraving_grid(notes: np.ndarray, tpq: int) -> np.ndarray:
     """The notes with times in units.
 
     A note that does not fit at both ends is moved, and lasts 1/8 quarter at least. Where most notes
     do not fit, as in a performance, all are moved.
     """
     begins, ends = notes["onset"], notes["onset"] + notes["duration"]
-    exact = fits(begins, ticks_per_quarter) & fits(ends, ticks_per_quarter)
+    exact = fits(begins, tpq) & fits(ends, tpq)
     exact &= 2 * exact.sum() >= len(notes)
     moved = notes.copy()
-    moved["onset"] = to_units(begins, ticks_per_quarter, exact)
-    length = to_units(ends, ticks_per_quarter, exact) - moved["onset"]
+    moved["onset"] = to_units(begins, tpq, exact)
+    length = to_units(ends, tpq, exact) - moved["onset"]
     moved["duration"] = np.where(length > 0, length, UNITS // 8)
     return moved
 
@@ -61,10 +62,10 @@ def bars_of(piece: Piece, end: int) -> list[Bar]:
     """The bars of a piece whose last note ends at `end`; a bar ends where the metre changes."""
     tpq = piece.ticks_per_quarter
     starts = np.unique(to_units(np.array(piece.bar_starts()), tpq)).tolist()
-    changes = {0: (4, 4)}
-    for tick, beats, unit in piece.time_signatures:
-        changes[int(to_units(np.array(tick), tpq))] = beats, unit
-    metres = [changes[max(place for place in changes if place <= start)] for start in starts]
+    signatures = [(0, 4, 4), *piece.time_signatures]
+    changes = to_units(np.array([tick for tick, _, _ in signatures]), tpq)
+    places = np.searchsorted(changes, starts, side="right") - 1
+    metres = [signatures[place][1:] for place in places]
     beats, unit = metres[-1]
     stops = [*starts[1:], max(end, starts[-1] + 4 * UNITS * beats // unit)]
     return [Bar(a, b, f"{beats}/{unit}") for a, b, (beats, unit) in zip(starts, stops, metres)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import jinja2
 import numpy as np
 
-from pianolstm.display.roll import LEFT, RIGHT, Picture, extent, roll_picture
+from pianolstm.display.roll import LEFT, RIGHT, Picture, extent, roll
 from pianolstm.display.sound import Sound, audio
 from pianolstm.piece import Piece
 
@@ -32,17 +32,6 @@ class PlayableRoll:
     def __repr__(self) -> str:
         return f"{self.picture.text}; {'playable' if self.sound else 'nothing to play'}"
 
-    @property
-    def last(self) -> float:
-        """Seconds at which the cursor stops."""
-        return min(self.places[-1][0], self.sound.seconds)
-
-    @property
-    def silent(self) -> tuple[float, float]:
-        """Margins left and right of what has no sound, in per cent of the picture's width."""
-        seconds, widths = zip(*self.places)
-        return 100 * np.interp(self.sound.seconds, seconds, widths), 100 - 100 * widths[-1]
-
 
 @dataclass(frozen=True)
 class Player:
@@ -52,7 +41,7 @@ class Player:
     together: Picture  # all rolls, for programs that do not show HTML
 
     def __repr__(self) -> str:
-        return "\n".join(repr(roll) for roll in self.rolls)
+        return "\n".join(map(repr, self.rolls))
 
     def _repr_html_(self) -> str:
         """The output cell: the rolls, and the script that ties pictures and sounds together."""
@@ -67,33 +56,23 @@ def player(piece: Piece) -> Player:
 
     A piece without notes gives an empty roll. One of more than ten minutes plays its beginning.
     """
-    return compare([piece])
+    return compare([piece], [piece.name.replace("_", " ")])
 
 
-def compare(pieces: Sequence[Piece], titles: Sequence[str] | None = None) -> Player:
+def compare(pieces: Sequence[Piece], titles: Sequence[str]) -> Player:
     """Playable piano rolls one above the other, with one scale of time (in quarters) and of pitch.
 
-    Parameters
-    ----------
-    pieces : sequence of Piece
-        At least one.
-    titles : sequence of str, optional
-        A title for each piece. Default: the names of the pieces. Raises ValueError for any other
-        number of titles.
+    Raises ValueError unless there is a title for each piece.
     """
-    if titles is None:
-        titles = [piece.name.replace("_", " ") for piece in pieces]
-    if len(titles) != len(pieces) or not pieces:
-        raise ValueError(f"{len(pieces)} pieces and {len(titles)} titles: give one for each")
-    pieces = [replace(piece, name=title) for piece, title in zip(pieces, titles)]
+    pieces = [replace(piece, name=title) for piece, title in zip(pieces, titles, strict=True)]
     shown = extent(pieces)
     rolls = []
     for piece in pieces:
         sound = audio(piece) if len(piece) else None
-        bar = piece.seconds / max(1, len(piece.bar_starts())) or 1.0
+        bar = piece.seconds / max(1, len(piece.bar_starts()))
         places = cursor_places(piece, shown.quarters)
-        rolls.append(PlayableRoll(roll_picture([piece], shown), sound, places, bar))
-    together = rolls[0].picture if len(rolls) == 1 else roll_picture(pieces, shown)
+        rolls.append(PlayableRoll(roll(piece, shown=shown), sound, places, bar))
+    together = rolls[0].picture if len(rolls) == 1 else roll(*pieces, shown=shown)
     return Player(rolls, together)
 
 

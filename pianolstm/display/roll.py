@@ -7,11 +7,9 @@ with a text alternative, and `described` makes a `Picture` of any other figure.
 from __future__ import annotations
 
 import io
-import warnings
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,9 +72,7 @@ def described(figure: Figure, text: str) -> Picture:
     `text` says what a reader sees in it: which lines or bars there are, and how they compare.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a character that no font holds is drawn as a box
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)
     return Picture(buffer.getvalue(), text)
 
@@ -92,26 +88,22 @@ class Extent(NamedTuple):
 def extent(pieces: Sequence[Piece]) -> Extent:
     """The smallest extent that shows every note of the pieces."""
     quarters = max(1.0, *(piece.end / piece.ticks_per_quarter for piece in pieces))
-    pitches = np.concatenate([piece.notes["pitch"] for piece in pieces])
-    if not len(pitches):
-        return Extent(quarters, 55, 65)
-    return Extent(quarters, int(pitches.min()), int(pitches.max()))
+    pitches = np.concatenate([piece.notes["pitch"] for piece in pieces]).tolist() or [55, 65]
+    return Extent(quarters, min(pitches), max(pitches))
 
 
-def roll(piece: Piece) -> Picture:
-    """The piano roll of a piece as a picture with a text alternative."""
-    return roll_picture([piece], extent([piece]))
+def roll(*pieces: Piece, shown: Extent | None = None) -> Picture:
+    """Piano rolls one above the other and to one scale, as a picture with a text alternative.
 
-
-def roll_picture(pieces: Sequence[Piece], shown: Extent) -> Picture:
-    """The piano rolls of the pieces, one above the other and to one scale."""
+    `shown` is what the axes cover, all notes by default.
+    """
     width, height = SIZE
     figure = Figure(figsize=(width, height * len(pieces)))
     share = 1 / len(pieces)
-    for row, piece in enumerate(pieces):
-        bottom = (len(pieces) - 1 - row + BOTTOM) * share
-        piano_roll(piece, figure.add_axes((LEFT, bottom, RIGHT - LEFT, HEIGHT * share)), shown)
-    return described(figure, "; ".join(_in_words(piece) for piece in pieces))
+    for row, piece in enumerate(reversed(pieces)):
+        place = (LEFT, (row + BOTTOM) * share, RIGHT - LEFT, HEIGHT * share)
+        piano_roll(piece, figure.add_axes(place), shown or extent(pieces))
+    return described(figure, "; ".join(map(_in_words, pieces)))
 
 
 def _in_words(piece: Piece) -> str:
@@ -188,19 +180,16 @@ def _label_axes(ax: Axes, piece: Piece, shown: Extent) -> None:
     ax.set_xticks(starts[::step], [str(i + 1) for i in range(0, len(starts), step)])
     if len(starts) <= MANY_BARS:
         ax.set_xticks(starts, minor=True)
-    ax.set_xlim(0, shown.quarters)
     octaves = [pitch for pitch in range(0, 128, 12) if shown.low - 3 <= pitch <= shown.high + 3]
     ax.set_yticks(octaves, [pitch_name(pitch) for pitch in octaves])
-    ax.set_ylim(shown.low - 2, shown.high + 2)
     ax.set(xlabel="bar", ylabel="pitch")
+    ax.set(xlim=(0, shown.quarters), ylim=(shown.low - 2, shown.high + 2))
     ax.grid(which="both", color="0.88", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    title = _plain(piece.name.replace("_", " "))
-    ax.set_title(title, loc="left", family=_fonts(), fontsize=11)
+    ax.set_title(_plain(piece.name.replace("_", " ")), loc="left", family=_fonts(), fontsize=11)
 
 
-@lru_cache(maxsize=1)
 def _fonts() -> list[str]:
     """matplotlib's own font, and the eastern ones of this machine."""
     installed = font_manager.fontManager.get_font_names()

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections import defaultdict
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import resvg_py
 import symusic
 import verovio
@@ -23,7 +21,6 @@ from pianolstm.display.staves import to_stream
 from pianolstm.grid import quantise
 from pianolstm.piece import Piece
 
-LINE = 30  # height of a line of text above the music, in pixels
 PAGE = {"pageWidth": 1800, "pageHeight": 60000, "adjustPageHeight": True, "scale": 45}
 
 
@@ -49,7 +46,10 @@ def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
         what = "stand off the grid"
         if not quantise(piece).has_beat:
             what = "were moved to the grid: this is a performance without a beat"
-        svg = with_line(svg, f"{wrong} of {len(piece)} notes {what}")
+        what = f"{wrong} of {len(piece)} notes {what}"
+        line = f'<text x="22" y="16" font-family="DejaVu Sans" font-size="15">{what}</text>'
+        music = '<svg class="definition-scale"'  # below the margin, which holds the line
+        svg = svg.replace(music, line + music, 1)
     png = resvg_py.svg_to_bytes(
         svg_string=svg,
         background="white",
@@ -60,24 +60,15 @@ def score(piece: Piece, marked: Mapping[int, str] | None = None) -> Picture:
     return Picture(bytes(png), text, svg)
 
 
-def with_line(svg: str, text: str) -> str:
-    """verovio's page, moved down for a line of text above it."""
-    height = int(re.search(r'height="(\d+)px"', svg)[1])
-    svg = svg.replace(f'height="{height}px"', f'height="{height + LINE}px"', 1)
-    line = f'<text x="22" y="22" font-family="DejaVu Sans" font-size="15">{text}</text>'
-    music = f'<svg y="{LINE}" height="{height}px" class="definition-scale"'
-    return svg.replace('<svg class="definition-scale"', line + music, 1)
-
-
 def coloured(svg: str, marked: Mapping[int, str]) -> str:
     """verovio's page with some bars in colour; ValueError for a bar that it does not have."""
-    bars = [match.end() for match in re.finditer(r'<g id="\w+" class="measure"', svg)]
-    for bar in sorted(marked, reverse=True):  # from the end, so that earlier places stay right
+    before, *bars = svg.split('class="measure"')
+    for bar, colour in marked.items():
         if not 1 <= bar <= len(bars):
             raise ValueError(f"there is no bar {bar} to mark; the score has bars 1 to {len(bars)}")
-        place, colour = bars[bar - 1], marked[bar]  # `fill` for heads, `color` for lines
-        svg = f'{svg[:place]} color="{colour}" fill="{colour}"{svg[place:]}'
-    return svg
+        # `fill` for heads, `color` for lines
+        bars[bar - 1] = f' color="{colour}" fill="{colour}"{bars[bar - 1]}'
+    return 'class="measure"'.join([before, *bars])
 
 
 def engrave(piece: Piece) -> verovio.toolkit:
@@ -97,15 +88,14 @@ def misplaced_notes(piece: Piece, toolkit: verovio.toolkit) -> int:
     a quarter). 0 if all are plain notes or triplets: `engraving_grid` moves the others.
     """
     midi = symusic.Score.from_midi(base64.b64decode(toolkit.renderToMIDI()))
-    engraved = defaultdict(list)  # pitch → its onsets
+    engraved = set()
     for track in midi.tracks:
-        for note in track.notes:
-            engraved[note.pitch].append(note.start)
+        engraved |= {(note.pitch, note.start) for note in track.notes}
     wrong = 0
-    for pitch in np.unique(piece.notes["pitch"]).tolist():
-        onsets = piece.onsets[piece.notes["pitch"] == pitch] * midi.ticks_per_quarter
-        distances = np.abs(np.array(engraved[pitch]) - onsets[:, None]).round(6)
-        wrong += int((distances.min(axis=1, initial=np.inf) > 1).sum())
+    for pitch, onset in zip(piece.notes["pitch"].tolist(), piece.onsets.tolist()):
+        tick = round(onset * midi.ticks_per_quarter, 6)
+        near = range(math.ceil(tick - 1), math.floor(tick + 1) + 1)
+        wrong += engraved.isdisjoint((pitch, place) for place in near)
     return wrong
 
 

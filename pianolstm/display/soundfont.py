@@ -27,8 +27,9 @@ SAMPLE_OF_ZONE, ROOT_OF_ZONE = 53, 58  # kinds of generators
 
 def with_root_keys(font: bytes) -> bytes:
     """The font with a sample header for each root key at which its zones use a sample."""
+    font = bytearray(font)
     zones, samples = _table(font, b"ibag", ZONE), _table(font, b"shdr", SAMPLE)
-    generators = _table(font, b"igen", GENERATOR).copy()
+    generators = _table(font, b"igen", GENERATOR)
     headers: dict[tuple[int, int], np.void] = {}  # by number of the sample and root key
     for first, last in pairwise(_table(font, b"inst", INSTRUMENT)["zone"].tolist()):
         common: dict[int, int] = {}  # generators of all zones of an instrument
@@ -49,26 +50,15 @@ def with_root_keys(font: bytes) -> bytes:
             place = start + kinds.index(SAMPLE_OF_ZONE)
             generators["amount"][place] = list(headers).index((number, root))
     table = np.array([*headers.values(), samples[-1]], dtype=SAMPLE)  # the last one ends the table
-    return _replaced(_replaced(font, b"igen", generators), b"shdr", table)
-
-
-def _span(font: bytes, name: bytes) -> tuple[int, int]:
-    """Where the content of a chunk begins and ends; the chunks of tables come last in a font."""
-    start = font.index(name, font.rindex(b"pdta")) + 8
-    return start, start + int.from_bytes(font[start - 4 : start], "little")
-
-
-def _table(font: bytes, name: bytes, dtype: np.dtype) -> np.ndarray:
-    start, stop = _span(font, name)
-    return np.frombuffer(font[start:stop], dtype)
-
-
-def _replaced(font: bytes, name: bytes, table: np.ndarray) -> bytes:
-    """The font with another table, and the sizes of its chunk and of those around it."""
-    start, stop = _span(font, name)
-    data = table.tobytes()
-    result = bytearray(font[:start] + data + font[stop:])
-    for place in (4, font.rindex(b"pdta") - 4, start - 4):
-        size = int.from_bytes(result[place : place + 4], "little")
-        result[place : place + 4] = (size + len(data) - (stop - start)).to_bytes(4, "little")
+    start = font.rindex(b"shdr") + 8
+    result = bytearray(font[:start] + table.tobytes())
+    for chunk in (4, font.rindex(b"pdta") - 4, start - 4):  # three that end with the file: sizes
+        result[chunk : chunk + 4] = (len(result) - chunk - 4).to_bytes(4, "little")
     return bytes(result)
+
+
+def _table(font: bytearray, name: bytes, dtype: np.dtype) -> np.ndarray:
+    """A table of the last chunk of a font, which can be changed in place."""
+    start = font.index(name, font.rindex(b"pdta")) + 8
+    size = int.from_bytes(font[start - 4 : start], "little")
+    return np.frombuffer(font, dtype, size // dtype.itemsize, start)

@@ -5,9 +5,11 @@ What is written is decided in `pianolstm.display.notation`.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import pairwise
+from string import digits
 
 import music21
 import numpy as np
@@ -40,30 +42,22 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     """
     if not quantise(piece).has_beat:
         piece = quantise(piece, bend=True).piece
-    stream = music21.stream.Score()
-    stream.insert(0, music21.metadata.Metadata(title=piece.name.replace("_", " ")))
     notes = engraving_grid(piece.notes, piece.ticks_per_quarter)
     bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
     names = defaultdict(str, enumerate(piece.track_names))
     staves = [_staff(piece.key, bars, *part) for part in _parts(notes, names)]
-    measures = list(staves[0].getElementsByClass(music21.stream.Measure))
     for tick, bpm in piece.tempi:
-        place = int(to_units(np.array(tick), piece.ticks_per_quarter))
-        for measure, bar in zip(measures, bars):
-            if bar.start <= place < bar.stop:
-                mark = music21.tempo.MetronomeMark(number=round(bpm))
-                measure.insert(Fraction(place - bar.start, UNITS), mark)
-    for staff in staves:
-        stream.insert(0, staff)
+        offset = Fraction(int(to_units(np.array(tick), piece.ticks_per_quarter)), UNITS)
+        if offset < staves[0].highestTime:
+            bar = staves[0].getElementAtOrBefore(offset, [music21.stream.Measure])
+            bar.insert(offset - bar.offset, music21.tempo.MetronomeMark(number=round(bpm)))
+    title = music21.metadata.Metadata(title=piece.name.replace("_", " "))
     symbol = "bracket" if len(staves) > 2 else "brace"
-    stream.insert(0, music21.layout.StaffGroup(staves, symbol=symbol))
-    return stream
+    return music21.stream.Score([title, *staves, music21.layout.StaffGroup(staves, symbol=symbol)])
 
 
-def _parts(
-    notes: np.ndarray, names: dict[int, str]
-) -> list[tuple[np.ndarray, music21.clef.Clef, str | None]]:
-    """(notes, clef, name) of each staff; two hands have no names."""
+def _parts(notes: np.ndarray, names: dict[int, str]) -> list[tuple]:
+    """The arguments (notes, clef, name) of `_staff` for each; two hands have no names."""
     tracks = _tracks(notes, names)
     if 2 < len(tracks) <= MANY_STAVES:
         return [(mine, _clef(mine), names[mine["track"][0]]) for mine in tracks]
@@ -84,12 +78,9 @@ def _tracks(notes: np.ndarray, names: dict[int, str]) -> list[np.ndarray]:
     for number in np.unique(notes["track"]):
         mine = notes[notes["track"] == number]
         for i, other in enumerate(tracks):
-            name, other_name = names[number], names[other["track"][0]]
-            if (
-                name.rstrip("0123456789") == other_name.rstrip("0123456789")
-                and mine["program"][0] not in other["program"]
-                and not (_sounding(mine) & _sounding(other))
-            ):
+            same_name = names[number].rstrip(digits) == names[other["track"][0]].rstrip(digits)
+            new_program = mine["program"][0] not in other["program"]
+            if same_name and new_program and not _sounding(mine) & _sounding(other):
                 tracks[i] = np.concatenate([other, mine])
                 break
         else:
@@ -99,8 +90,10 @@ def _tracks(notes: np.ndarray, names: dict[int, str]) -> list[np.ndarray]:
 
 def _sounding(notes: np.ndarray) -> set[int]:
     """The units in which any of the notes sounds."""
-    spans = {(onset, onset + length) for onset, length, *_ in notes.tolist()}
-    return {unit for start, stop in spans for unit in range(start, stop)}
+    units = set()
+    for onset, length in notes[["onset", "duration"]].tolist():
+        units |= {*range(onset, onset + length)}
+    return units
 
 
 def _clef(notes: np.ndarray) -> music21.clef.Clef:
@@ -122,24 +115,23 @@ def _staff(
     staff.partName = name
     sharps, minor = key_sharps(key) if key else (0, False)
     found = voices(notes)
-    second = [chord.onset for voice in found[1:] for chord in voice]
-    needed = [bar for bar in bars if any(bar.start <= onset < bar.stop for onset in second)]
-    if 2 * len(needed) >= len(bars):
+    starts = [bar.start for bar in bars]
+    crowded = {bisect(starts, chord.onset) for voice in found[1:] for chord in voice}
+    if 2 * len(crowded) >= len(bars):
         found = voices(notes, apart=True)
     signature = music21.key.KeySignature(sharps)
     metre = None
-    metres = {bar.metre: music21.meter.TimeSignature(bar.metre) for bar in bars}
     for number, bar in enumerate(bars, start=1):
         measure = _measure(bar, found, sharps + minor)
         measure.number = number
-        for voice in measure.voices:
-            _beam(voice, metres[bar.metre])
         if number == 1:
             measure.insert(0, clef)
             measure.insert(0, signature)
-        if bar.metre != metre:
-            metre = bar.metre
-            measure.insert(0, music21.meter.TimeSignature(metre))
+        if metre is None or bar.metre != metre.ratioString:
+            metre = music21.meter.TimeSignature(bar.metre)
+            measure.insert(0, metre)
+        for voice in measure.voices:
+            _beam(voice, metre)
         staff.insert(Fraction(bar.start, UNITS), measure)
     measure.rightBarline = "final"
     _show_accidentals(staff, {pitch.step: int(pitch.alter) for pitch in signature.alteredPitches})
@@ -150,10 +142,10 @@ def _measure(bar: Bar, found: list[list[Chord]], centre: int) -> music21.stream.
     """One bar. Of several voices the highest has its stems up, and the others down."""
     measure = music21.stream.Measure()
     inside = [[c for c in voice if c.onset < bar.stop and c.end > bar.start] for voice in found]
-    inside = [voice for voice in inside if voice] or [[]]
-    inside.sort(key=lambda voice: -sum(c.pitches[-1] for c in voice) / max(1, len(voice)))
+    inside = [voice for voice in inside if voice]
+    inside.sort(key=lambda voice: -np.mean([chord.pitches[-1] for chord in voice]))
     everything = [chord for voice in inside for chord in voice]
-    for number, chords in enumerate(inside, start=1):
+    for number, chords in enumerate(inside or [[]], start=1):
         # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
         voice = music21.stream.Voice(id=str(number))
         begin = bar.start
@@ -188,22 +180,16 @@ def _rests(
     return rests
 
 
-def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.note.NotRest]:
+def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.chord.Chord]:
     """The part of a chord that lies in a bar: one that can be written, or several that are tied."""
     begin = max(chord.onset, bar.start)
+    names = [spelled(pitch, centre) for pitch in chord.pitches]
+    ties = {(False, True): "start", (True, True): "continue", (True, False): "stop"}
     elements = []
     for length in lengths(begin - bar.start, min(chord.end, bar.stop) - bar.start):
-        pitches = []
-        for step, alter, octave in [spelled(pitch, centre) for pitch in chord.pitches]:
-            accidental = music21.pitch.Accidental(alter)
-            pitches.append(music21.pitch.Pitch(step=step, accidental=accidental, octave=octave))
-        duration = music21.duration.Duration(Fraction(length, UNITS))
-        if len(pitches) == 1:
-            element = music21.note.Note(pitches[0], duration=duration)
-        else:
-            element = music21.chord.Chord(pitches, duration=duration)
-        ties = {(0, 0): None, (0, 1): "start", (1, 1): "continue", (1, 0): "stop"}
-        tie = ties[begin > chord.onset, begin + length < chord.end]
+        pitches = [music21.pitch.Pitch(step=s, accidental=a, octave=o) for s, a, o in names]
+        element = music21.chord.Chord(pitches, quarterLength=Fraction(length, UNITS))
+        tie = ties.get((begin > chord.onset, begin + length < chord.end))
         element.tie = music21.tie.Tie(tie) if tie else None
         elements.append(element)
         begin += length
@@ -215,14 +201,13 @@ def _bracket_triplets(voice: music21.stream.Voice) -> None:
 
     verovio plays a triplet outside a bracket at the wrong time.
     """
+    types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
     opens = True
-    elements = list(voice.notesAndRests)
-    for element, following in zip_longest(elements, elements[1:]):
+    for element, following in pairwise([*voice, None]):
         end = round((element.offset + element.quarterLength) * UNITS)
         closes = end % 3 == 0 or not following or not following.duration.tuplets
-        if element.duration.tuplets:
-            types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
-            element.duration.tuplets[0].type = types[opens, closes]
+        for tuplet in element.duration.tuplets:
+            tuplet.type = types[opens, closes]
         opens = closes or not element.duration.tuplets
 
 
@@ -233,26 +218,23 @@ def _beam(voice: music21.stream.Voice, metre: music21.meter.TimeSignature) -> No
     bar.) A beam that crosses the end of a bracket is broken, because verovio plays it wrongly:
     equal notes that fill a bracket get a beam of their own, all others flags.
     """
-    elements = list(voice.notesAndRests)
+    elements = list(voice)
     missing = metre.barDuration.quarterLength - voice.highestTime
-    if len(elements) > 1 and missing >= 0:
-        for element, beam in zip(elements, metre.getBeams(elements, measureStartOffset=missing)):
-            element.beams = beam or music21.beam.Beams()
+    found = metre.getBeams(elements, measureStartOffset=missing) if missing >= 0 else []
+    for element, beams in zip(elements, found):
+        element.beams = beams or music21.beam.Beams()
     tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
-    beams = [None if e.isRest or not e.beams else e.beams.getTypes()[0] for e in elements]
     brackets = _spans(tuplets)
-    for first, last in _spans(beams):
+    for first, last in _spans([beams.getTypes()[0] if beams else None for beams in found]):
         if any(a <= first <= b < last or first < a <= last < b for a, b in brackets):
             for element in elements[first : last + 1]:
-                if not element.isRest:
-                    element.beams = music21.beam.Beams()
+                element.beams = music21.beam.Beams()
             for a, b in brackets:
-                inside = elements[a : b + 1]
-                same = len({(e.isRest, e.duration.type) for e in inside}) == 1
-                if first <= a < b <= last and same:
-                    edges = ["start", *["continue"] * (b - a - 1), "stop"]
-                    for element, edge in zip(inside, edges):
-                        element.beams.fill(element.duration.type, edge)
+                values = {element.duration.type for element in elements[a : b + 1]}
+                if first <= a < b <= last and len(values) == 1:
+                    for place in range(a, b + 1):
+                        edge = {a: "start", b: "stop"}.get(place, "continue")
+                        elements[place].beams.fill(*values, edge)
 
 
 def _spans(edges: list[str | None]) -> list[tuple[int, int]]:
@@ -276,7 +258,6 @@ def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> 
                 place, alter = (pitch.step, pitch.octave), int(pitch.alter)
                 holds = held.get(place, signature.get(pitch.step, 0))
                 reminder = place not in held and before.get(place, alter) != alter
-                pitch.accidental = music21.pitch.Accidental(alter)
                 again = note.tie and note.tie.type != "start"
                 pitch.accidental.displayStatus = not again and (alter != holds or reminder)
                 if not again:
