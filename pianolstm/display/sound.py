@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -23,7 +24,7 @@ from pianolstm.midi import to_symusic
 from pianolstm.piece import Piece
 
 SAMPLE_RATE = 22_050  # samples a second
-LONGEST_SOUND = 600.0  # seconds, to the end of the bar; an hour of MP3 has 30 MB
+LONGEST_SOUND = 600.0  # seconds; an hour of MP3 would make a page of 30 MB
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,29 @@ class Sound:
 def audio(piece: Piece) -> Sound:
     """The piece as an MP3.
 
-    Of a piece longer than `LONGEST_SOUND`, the bars that begin by then are played; `is_cut` and the
-    text of the sound say so. Raises ValueError for a piece without notes.
+    A piece longer than `LONGEST_SOUND` is cut there; `is_cut` and the text of the sound say so.
+    Raises ValueError for a piece without notes.
     """
-    starts = piece.seconds_at(np.array(piece.bar_starts()))
-    heard = piece.bars(1, int((starts < LONGEST_SOUND).sum()))
-    samples = render(heard)
+    notes = piece.notes[piece.seconds_at(piece.notes["onset"]) < LONGEST_SOUND]
+    # Cut before they are played: the synthesizer's memory grows with the end of the last note
+    notes["duration"] = np.minimum(notes["duration"], _ticks_heard(piece) - notes["onset"])
+    heard = replace(piece, notes=notes)
+    samples = render(heard)[: int(LONGEST_SOUND * SAMPLE_RATE)]
     seconds = len(samples) / SAMPLE_RATE
     # A constant bit rate: with a variable one, browsers jump up to a second beside the place.
     mp3 = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.8}
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLE_RATE, **mp3)
     text = f"Sound of {piece.name}: {len(heard)} notes, {seconds:.0f} s"
-    is_cut = heard.end < piece.end
+    is_cut = piece.seconds > LONGEST_SOUND
     if is_cut:
         text += f", the beginning of {piece.seconds:,.0f} s"
     return Sound(buffer.getvalue(), text, seconds, is_cut)
+
+
+def _ticks_heard(piece: Piece) -> int:
+    """The first tick that is `LONGEST_SOUND` or more from the start; the last if there is none."""
+    return bisect_left(range(piece.end), LONGEST_SOUND, key=piece.seconds_at)
 
 
 def render(piece: Piece) -> np.ndarray:
