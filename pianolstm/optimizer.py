@@ -9,8 +9,6 @@ from torch import nn
 
 from pianolstm.checkpoint import TrainConfig
 
-OPTIMIZERS = ("adamw", "rmsprop")
-
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras 2, with which the article ran.
@@ -27,7 +25,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         return torch.optim.AdamW(
             weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
-    raise ValueError(f"optimizer {config.optimizer!r}: use one of {', '.join(OPTIMIZERS)}")
+    raise ValueError(f"optimizer {config.optimizer!r}: use adamw or rmsprop")
 
 
 def rate_factor(progress: float, config: TrainConfig) -> float:

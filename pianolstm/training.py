@@ -94,13 +94,10 @@ def train(
         if rank() == 0:
             save_epoch(run)
             on_epoch(history[-1])
-    return run.checkpoint if rank() else _best(run)
-
-
-def _best(run: Run) -> Checkpoint:
-    """The best epoch, with the history of the whole run, also what came after it."""
+    if rank():
+        return run.checkpoint
     best = load_checkpoint(run.folder / "best.safetensors")
-    best.history = run.checkpoint.history
+    best.history = history  # also what came after the best epoch
     save_checkpoint(run.folder / "best.safetensors", best)
     return best
 

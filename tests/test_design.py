@@ -35,7 +35,6 @@ MEASURED = [  # in this order: a module imports only from those above it
     "networks.base",
     "networks.article",
     "networks.note",
-    "networks.keys",
     "networks",
     "memory",
     "checkpoint",

@@ -263,5 +263,5 @@ def test_training_can_go_on_from_another_network(tmp_path, ids_pieces):
 
 
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match=r"optimizer 'sgd': use one of adamw, rmsprop"):
+    with pytest.raises(ValueError, match=r"optimizer 'sgd': use adamw or rmsprop"):
         make_optimizer(build_network(NOTE), TrainConfig(optimizer="sgd"))

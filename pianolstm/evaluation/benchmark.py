@@ -86,11 +86,9 @@ def roll_dataset(
     encoding: PianoRollEncoding,
 ) -> Dataset:
     """Rolls (frames, 88) as training data."""
-    vocabulary = Vocabulary(encoding.all_tokens())
-    parts = []
-    for rolls in (train, valid, test):
-        parts.append([vocabulary.encode(encoding.write(roll)) for roll in rolls])
-    return Dataset.from_ids(encoding, vocabulary, *parts)
+    known = Vocabulary(encoding.all_tokens())
+    parts = ([known.encode(encoding.write(roll)) for roll in part] for part in (train, valid, test))
+    return Dataset.from_ids(encoding, known, *parts)
 
 
 def roll_data(rolls: Path, encoding: PianoRollEncoding) -> Dataset:
@@ -201,8 +199,7 @@ def measure(trained: Checkpoint, data: Dataset) -> dict:
 
 def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str, float]:
     found = {}
-    for part in ("valid", "test"):
-        pieces = getattr(data, part)
+    for part, pieces in {"valid": data.valid, "test": data.test}.items():
         losses = nll(trained.predictor, pieces, memory=memory).per_piece
         found[part] = frame_nll(losses, data, pieces)
     return found
@@ -221,6 +218,5 @@ def table(name: str, rows: dict[str, float]) -> str:
             if name.lower().replace("_", "-").startswith(key.lower()):
                 drawn = "each by itself" if row.factorises else "together"
                 lines.append(f"{row.name:60}{nats:6.2f}   {drawn}")
-    return "\n".join(
-        [*lines, *(f"{label:60}{nats:6.2f}   together" for label, nats in rows.items())]
-    )
+    lines += [f"{label:60}{nats:6.2f}   together" for label, nats in rows.items()]
+    return "\n".join(lines)

@@ -67,11 +67,6 @@ def ratio(rows: np.ndarray) -> float:
     return float(rows[:, 0].sum() / count) if count else np.nan
 
 
-def pooled(rows: np.ndarray) -> float:
-    """Rows (events, occasions), one a piece → events per 1,000 occasions, over all pieces."""
-    return 1000 * ratio(rows)
-
-
 # ---- time
 
 
