@@ -19,13 +19,7 @@ from torch import nn
 
 from pianolstm.encodings import Encoding, encoding_from_dict
 from pianolstm.memory import PASSED_OVER, Memory
-from pianolstm.networks import (
-    NETWORKS,
-    InSeveralKeys,
-    NetworkConfig,
-    build_network,
-    network_config,
-)
+from pianolstm.networks import NETWORKS, InSeveralKeys, NetworkConfig, build_network, network_config
 from pianolstm.vocabulary import Vocabulary, transposed_ids
 
 FORMAT = "pianolstm 2"

@@ -63,12 +63,10 @@ def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], li
     advice = "Use a file such as JSB_Chorales.mat, see the README"
     try:
         content = loadmat(path)
+        parts = tuple([np.asarray(roll) for roll in content[part].ravel()] for part in PARTS)
     except Exception as error:  # a missing or damaged file raises one of many kinds
-        raise ValueError(f"{path.name}: no MATLAB file ({error}). {advice}") from error
-    missing = [part for part in PARTS if part not in content]
-    if missing:
-        raise ValueError(f"{path.name}: {', '.join(missing)} missing. {advice}")
-    parts = tuple([np.asarray(roll) for roll in content[part].ravel()] for part in PARTS)
+        found = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path.name}: no file of piano rolls ({found}). {advice}") from error
     for name, rolls in zip(PARTS, parts):
         for number, roll in enumerate(rolls, 1):
             if roll.shape[1:] != (KEYS,) or not np.isin(roll, (0, 1)).all():

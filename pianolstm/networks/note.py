@@ -183,27 +183,22 @@ class InSeveralKeys(nn.Module):
         """The state before the first token; for each layer tensors (B, K, H)."""
         return self._apart(self.model.zero_state(batch * len(self.table)))
 
-    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Ids (B,) → the logarithm of the mean distribution, (B, V), and the state."""
-        rows = self.table[:, ids].T.flatten()  # (B · K,)
-        logits, state = self.model.step(rows, self._together(state))
-        return self._mean(logits.unflatten(0, (len(ids), -1))), self._apart(state)
-
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Ids (B, T) → the same for every step, (B, T, V), and the state."""
+        """Ids (B, T) → the mean distribution's logarithm after each, (B, T, V), and the state."""
         rows = self.table[:, ids].transpose(0, 1).flatten(0, 1)  # (B · K, T)
-        logits, state = self.model(rows, state and self._together(state))
+        together = state and [tuple(part.flatten(0, 1) for part in layer) for layer in state]
+        logits, state = self.model(rows, together)
         logits = logits.unflatten(0, (len(ids), -1)).transpose(1, 2)  # (B, T, K, V)
-        return self._mean(logits), self._apart(state)
-
-    def _mean(self, logits: Tensor) -> Tensor:
-        """Logits (…, K, V) of transposed tokens → (…, V)."""
         own = logits.gather(-1, self.table.expand_as(logits)).masked_fill(self.missing, -torch.inf)
-        return own.log_softmax(-1).logsumexp(-2) - np.log(len(self.table))
+        mean = own.log_softmax(-1).logsumexp(-2) - np.log(len(self.table))
+        return mean, self._apart(state)
 
-    def _together(self, state: State) -> State:
-        return [tuple(part.flatten(0, 1) for part in layer) for layer in state]
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """Ids (B,) → the same for one step, (B, V), and the state."""
+        logits, state = self(ids.unsqueeze(1), state)
+        return logits[:, 0], state
 
     def _apart(self, state: State) -> State:
+        """State of the network's rows, (B · K, H) → (B, K, H)."""
         K = len(self.table)
         return [tuple(part.unflatten(0, (-1, K)) for part in layer) for layer in state]
