@@ -142,16 +142,15 @@ def set_up(
 
 def go_on_from(start: str, model: nn.Module, data: Dataset) -> None:
     """Give a network the weights of another. Raises ValueError if they are not of one make."""
-    old, mine = load_pretrained(start), model.state_dict()
-    theirs = old.model.state_dict()
-    sizes = [[weight.shape for weight in weights.values()] for weights in (theirs, mine)]
-    made_alike = (old.vocabulary, old.encoding) == (data.vocabulary, data.encoding)
-    if not made_alike or sizes[0] != sizes[1]:
+    old = load_pretrained(start)
+    sizes = [[weight.shape for weight in made.parameters()] for made in (old.model, model)]
+    alike = (old.vocabulary, old.encoding) == (data.vocabulary, data.encoding)
+    if not alike or sizes[0] != sizes[1]:
         raise ValueError(
             f"start {start}: another encoding, vocabulary or size. Give the encoding of its own "
             f"command, {old.command!r}, and leave sizes out"
         )
-    model.load_state_dict(theirs)
+    model.load_state_dict(old.model.state_dict())
 
 
 def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
@@ -163,9 +162,9 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
     loss_sum, tokens, fastest, done = 0.0, 0, math.inf, run.progress(epoch - 1)
     model.train()
     began = last = time.perf_counter()
-    bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
     losses = epoch_losses(model, run.data.train, config, epoch, done, run.objective)
-    for batches, (loss, n) in enumerate(losses, 1):
+    bar = tqdm(losses, f"epoch {epoch}", total, leave=False, disable=hidden, unit="batch")
+    for batches, (loss, n) in enumerate(bar, 1):
         loss_sum, tokens = loss_sum + float(loss.detach()) * n, tokens + n
         if not math.isfinite(loss_sum):
             last = f"{run.folder}/last.safetensors holds epoch {epoch - 1}. " if epoch > 1 else ""
@@ -173,32 +172,24 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
                 f"the loss is {float(loss)} at batch {batches} of epoch {epoch}; training stops. "
                 f"{last}Use a lower learning_rate, or clip large gradients"
             )
-        take_step(run, loss, config.learning_rate * rate_factor(done, config))
+        for group in run.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate_factor(done, config)
+        run.optimizer.zero_grad()
+        (loss * world()).backward()  # the processes' gradients are averaged
+        if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        run.optimizer.step()
         bar.set_postfix_str(f"loss {loss_sum / tokens:.3f}")
-        bar.update()
         now = time.perf_counter()
         fastest, last = min(fastest, now - last), now
         reserve = fastest * looks if batches > 2 else 0.0  # the first batches are slow
         done = run.progress(epoch - 1 + batches / total, reserve)
         if config.seconds and done >= 1:
             break
-    bar.close()
     train_loss = all_reduce(loss_sum, next(model.parameters()).device) / tokens
     row = {"epoch": epoch, "batches": batches, "train_loss": round(train_loss, 6),
            "tokens_per_second": round(tokens / (time.perf_counter() - began))}  # fmt: skip
     return row | ({"stopped_after": config.seconds} if config.seconds and done >= 1 else {})
-
-
-def take_step(run: Run, loss: torch.Tensor, rate: float) -> None:
-    """Move the weights against the gradient of a batch's loss."""
-    config = run.checkpoint.train_config
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.zero_grad(set_to_none=True)
-    (loss * world()).backward()  # the processes' gradients are averaged
-    if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
-        nn.utils.clip_grad_norm_(run.checkpoint.model.parameters(), config.clip)
-    run.optimizer.step()
 
 
 # ---- saving and going on
