@@ -31,7 +31,6 @@ from pianolstm.dataset import Dataset
 from pianolstm.distributed import all_reduce, broadcast, rank, world, wrap_ddp
 from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network, check_interface, pick_device
-from pianolstm.optimizer import make_optimizer, rate_factor
 
 # ---- a run
 
@@ -190,6 +189,41 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
     row = {"epoch": epoch, "batches": batches, "train_loss": round(train_loss, 6),
            "tokens_per_second": round(tokens / (time.perf_counter() - began))}  # fmt: skip
     return row | ({"stopped_after": config.seconds} if config.seconds and done >= 1 else {})
+
+
+# ---- the optimiser and its rate
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras 2, with which the article ran.
+
+    RMSprop: v ← 0.9 v + 0.1 g², x ← x − rate · g / (√v + 1e-7). ε stands outside the root, as in
+    `torch.optim.RMSprop`. Keras 3 moved it under the root, g / √(v + ε), which caps the step where
+    √v is below 3e-4; on the plateau the gradients of the article's network are 1e-6 to 1e-9, and
+    its LSTM layers would hardly move. Raises ValueError for another name.
+    """
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(weights, lr=config.learning_rate, alpha=0.9, eps=1e-7)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+    raise ValueError(f"optimizer {config.optimizer!r}: use adamw or rmsprop")
+
+
+def rate_factor(progress: float, config: TrainConfig) -> float:
+    """Share of the learning rate at `progress` (0 to 1) of a run: linear rise, then a cosine.
+
+    Sources: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the rise, and
+    Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
+    """
+    if config.constant_rate:
+        return 1.0
+    if progress < config.warmup:
+        return max(progress, 1e-4) / config.warmup
+    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    return config.final_rate + (1 - config.final_rate) * cosine
 
 
 # ---- saving and going on

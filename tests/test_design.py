@@ -51,7 +51,6 @@ MEASURED = [  # in this order: a module imports only from those above it
     "evaluation",
     "distributed",
     "batches",
-    "optimizer",
     "training",
     "display.roll",
     "display.notation",

@@ -28,8 +28,7 @@ from pianolstm.networks import (
     network_config,
     register,
 )
-from pianolstm.optimizer import make_optimizer, rate_factor
-from pianolstm.training import train
+from pianolstm.training import make_optimizer, rate_factor, train
 from pianolstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(list("abcdef"))
