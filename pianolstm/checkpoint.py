@@ -163,9 +163,8 @@ def save_checkpoint(
     return path
 
 
-def read_file(path: str | Path) -> tuple[dict, dict[str, torch.Tensor]]:
+def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Header and tensors of a checkpoint. Raises CheckpointError for any other file."""
-    path = Path(path)
     if not path.is_file():
         raise CheckpointError(
             f"{path.absolute()}: no such checkpoint. Check the path, or train one"
@@ -194,7 +193,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path, part = Path(path), ""
     header, tensors = read_file(path)
     try:
-        for part, kind in {"vocabulary": list, "history": list, "command": str}.items():
+        for part, kind in (("vocabulary", list), ("history", list), ("command", str)):
             if type(header[part]) is not kind:
                 raise TypeError(f"{kind.__name__} expected")
         part = "vocabulary"

@@ -51,7 +51,7 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+def load_rolls(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Training, validation and test pieces of a `.mat` file, each a roll (frames, 88)
     of zeros and ones.
 
@@ -59,7 +59,6 @@ def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], li
     """
     from scipy.io import loadmat  # slow to import
 
-    path = Path(path)
     advice = "Use a file such as JSB_Chorales.mat, see the README"
     try:
         content = loadmat(path)
