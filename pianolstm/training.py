@@ -78,8 +78,8 @@ def train(
     history's row after each epoch. `command` is noted in the file. In a process group all processes
     call this, and the first one writes.
 
-    Raises TypeError for a network without the interface, CheckpointError if the folder holds
-    another run, ValueError for impossible settings and for a loss that is no number.
+    Raises what `check_interface` does, CheckpointError if the folder holds another run, ValueError
+    for impossible settings and for a loss that is no number.
     """
     run = set_up(data, network, config, Path(folder), command)
     history = run.checkpoint.history

@@ -104,11 +104,6 @@ def test_shared_vectors_are_sums_and_follow_training():
     assert not torch.allclose(model.eval().vectors()[2], before[2])
 
 
-def test_shared_network_wants_features():
-    with pytest.raises(ValueError, match=r"needs encoding\.features"):
-        build_network(NetworkConfig("note", 3, (4,), shared=True))
-
-
 def test_a_transformer_reads_long_pieces_in_parts():
     """Exactly alike while the past fits; then a past token's own past is cut at another place."""
     model = network("transformer")

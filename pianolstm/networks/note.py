@@ -38,8 +38,6 @@ class NoteLSTM(RecurrentNetwork):
         self.bias = nn.Parameter(torch.zeros(V))
         nn.init.normal_(self.embedding.weight, std=E**-0.5)
         if config.shared:
-            if features is None:
-                raise ValueError("a shared network needs encoding.features(vocabulary.tokens)")
             self.register_buffer("features", torch.from_numpy(features), persistent=False)
             self.feature_vectors = nn.Parameter(torch.randn(features.shape[1], E) * E**-0.5)
         self._vectors: Tensor | None = None  # kept between steps outside training
