@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,7 @@ PITCHES = 128  # that a note behind `<unk>` may have
 DURATIONS = 48  # lengths that it may have: up to a whole note, in twelfths of a quarter
 
 
-@dataclass(frozen=True)
-class Likelihood:
+class Likelihood(NamedTuple):
     """Negative log-likelihood of every counted token."""
 
     per_piece: list[np.ndarray]  # nats, one array (T − 1,) a piece
@@ -131,8 +130,7 @@ def _window_losses(
     return [losses[piece_of == i] for i in range(len(pieces))]
 
 
-@dataclass(frozen=True)
-class NoteLikelihood:
+class NoteLikelihood(NamedTuple):
     """Negative log-likelihood of whole pieces, and how many notes they have."""
 
     nats: np.ndarray  # (pieces,)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ DRAWS = 1000  # of a bootstrap
 # ---- sets of pieces
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A statistic of a set of pieces, with a 95 % confidence interval."""
 
     value: float
