@@ -299,11 +299,11 @@ def habits(made: Sequence[Piece], pieces: Sequence[Piece]) -> dict:
     """Parallels, cadences and repeated notes of settings of the pieces' melodies."""
     counted = {"parallels": [], "cadences": [], "struck": []}
     for new, melody in zip(made, map(melody_of, pieces)):
-        counted["parallels"].append(parallels(voice_lines(new, melody)))
+        events, moves = parallels(voice_lines(new, melody))
+        counted["parallels"].append((1000 * events, moves))
         counted["cadences"].append(cadences(new, melody))
         counted["struck"].append(struck_again(new, melody))
-    ways = {"parallels": ev.pooled, "cadences": ev.ratio, "struck": ev.ratio}
-    return {name: rounded(ev.bootstrap(counted[name], way)) for name, way in ways.items()}
+    return {name: rounded(ev.bootstrap(rows, ev.ratio)) for name, rows in counted.items()}
 
 
 def rounded(interval: ev.Interval) -> list[float]:

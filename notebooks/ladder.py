@@ -38,7 +38,7 @@ from pianolstm.networks import (
     pick_device,
 )
 from pianolstm.networks.article import initialise_as_keras
-from pianolstm.optimizer import make_optimizer, rate_factor
+from pianolstm.training import make_optimizer, rate_factor
 
 EVERY = 100  # batches of a line of --gates
 WORK = 8e12  # multiply-adds of a run's forward passes: some 190 epochs of `NoteLSTM`

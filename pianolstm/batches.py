@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pianolstm.checkpoint import TrainConfig
-from pianolstm.dataset import IGNORE, joined, streams, windows
+from pianolstm.dataset import IGNORE, streams, windows
 from pianolstm.distributed import rank, world
 from pianolstm.networks import State
 
@@ -56,33 +56,27 @@ def epoch_losses(
     Roll") until `progress`, the share of the run done, says otherwise. Of several processes each
     takes its rows of every batch; their losses add up to the batch's.
     """
-    objective = objective or Objective(model)
-    draw = np.random.default_rng([config.seed, epoch])
+    objective, draw = objective or Objective(model), np.random.default_rng([config.seed, epoch])
+    device, mine = next(model.parameters()).device, slice(rank(), None, world())
     transpose = config.transpose and progress < config.transpose_until
     keys = [draw.integers(len(p)) if transpose else len(p) // 2 for p in pieces]
-    batches = _window_batches if model.reads == "windows" else _stream_batches
-    yield from batches(model, objective, pieces, keys, config, draw)
-
-
-def _window_batches(model, objective, pieces, keys, config, draw):
-    device, mine = next(model.parameters()).device, slice(rank(), None, world())
-    inputs, targets = windows(joined(pieces, keys), config.steps)
-    for index in torch.from_numpy(draw.permutation(len(inputs))).split(config.batch):
-        rows = index[mine]
-        if len(index) >= world():  # else some process would have nothing to do
-            seen = noisy(inputs[rows], config.noise).to(device)
-            yield objective(seen, targets[rows].to(device).long(), None, len(index))[0], len(index)
-
-
-def _stream_batches(model, objective, pieces, keys, config, draw):
-    device, mine = next(model.parameters()).device, slice(rank(), None, world())
-    order = draw.permutation(len(pieces))
-    state = model.zero_state(len(range(config.batch)[mine]))
-    for chunk in streams((pieces[i][keys[i]] for i in order), config.batch, config.steps):
-        state = carry(state, chunk.fresh[mine].to(device))
-        tokens = int((chunk.targets != IGNORE).sum())
-        inputs, targets = noisy(chunk.inputs[mine], config.noise), chunk.targets[mine]
-        loss, state = objective(inputs.to(device), targets.to(device), state, tokens)
+    if model.reads == "windows":
+        ids = np.concatenate([versions[key] for versions, key in zip(pieces, keys)])
+        every, next_ids = windows(ids, config.steps)
+        order = torch.from_numpy(draw.permutation(len(every))).split(config.batch)
+        # Fewer windows than processes would leave one of them without work
+        batches = ((every[i], next_ids[i], None) for i in order if len(i) >= world())
+        state = None
+    else:
+        state = model.zero_state(len(range(config.batch)[mine]))
+        order = draw.permutation(len(pieces))
+        batches = streams((pieces[i][keys[i]] for i in order), config.batch, config.steps)
+    for inputs, targets, fresh in batches:
+        if state is not None:
+            state = carry(state, fresh[mine].to(device))
+        tokens = int((targets != IGNORE).sum())
+        seen = noisy(inputs[mine], config.noise).to(device)
+        loss, state = objective(seen, targets[mine].to(device), state, tokens)
         yield loss, tokens
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,7 @@ from torch import nn
 
 from pianolstm.encodings import Encoding, encoding_from_dict
 from pianolstm.memory import PASSED_OVER, Memory
-from pianolstm.networks import (
-    NETWORKS,
-    InSeveralKeys,
-    NetworkConfig,
-    build_network,
-    network_config,
-)
+from pianolstm.networks import NETWORKS, InSeveralKeys, NetworkConfig, build_network, network_config
 from pianolstm.vocabulary import Vocabulary, transposed_ids
 
 FORMAT = "pianolstm 2"
@@ -128,29 +122,10 @@ class Checkpoint:
         return {ids[a]: ids[b] for a, b in self.encoding.successors().items() if a in ids}
 
     @property
-    def best_epoch(self) -> dict:
-        """The history's row of the epoch with the lowest validation loss."""
-        return min(self.history, key=lambda row: row["valid_loss"])
-
-    @property
     def same(self) -> np.ndarray:
         """Classes (V,) of ids for a `Memory`, as the encoding tells them apart."""
         names = [self.encoding.remembered_as(token) for token in self.vocabulary.tokens]
         return np.array([PASSED_OVER if name is None else names.index(name) for name in names])
-
-    def header(self) -> dict:
-        """What a file holds beside the weights."""
-        memory = {} if self.memory is None else {"memory": self.memory.to_dict()}
-        return memory | {
-            "format": FORMAT,
-            "network": asdict(self.model.config),
-            "encoding": self.encoding.to_dict(),
-            "vocabulary": self.vocabulary.tokens[1:],
-            "train": asdict(self.train_config),
-            "history": self.history,
-            "command": self.command,
-            "keys": self.keys,
-        }
 
 
 def save_checkpoint(
@@ -165,20 +140,31 @@ def save_checkpoint(
     """
     path = Path(path)
     weights = {k: v.detach().to("cpu", dtype) for k, v in checkpoint.model.state_dict().items()}
-    tensors = {k: v.contiguous() for k, v in {**weights, **(extra or {})}.items()}
-    header = {k: json.dumps(v, ensure_ascii=False) for k, v in checkpoint.header().items()}
+    tensors = {k: v.contiguous() for k, v in (weights | (extra or {})).items()}
+    header = {
+        "format": FORMAT,
+        "network": asdict(checkpoint.model.config),
+        "encoding": checkpoint.encoding.to_dict(),
+        "vocabulary": checkpoint.vocabulary.tokens[1:],
+        "train": asdict(checkpoint.train_config),
+        "history": checkpoint.history,
+        "command": checkpoint.command,
+        "keys": checkpoint.keys,
+    }
+    if checkpoint.memory is not None:
+        header["memory"] = checkpoint.memory.to_dict()
+    texts = {part: json.dumps(value, ensure_ascii=False) for part, value in header.items()}
     temporary = path.with_name(path.name + ".part")
     with open(temporary, "wb") as file:
-        file.write(save(tensors, metadata=header))
+        file.write(save(tensors, metadata=texts))
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
     return path
 
 
-def read_file(path: str | Path) -> tuple[dict, dict[str, torch.Tensor]]:
+def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Header and tensors of a checkpoint. Raises CheckpointError for any other file."""
-    path = Path(path)
     if not path.is_file():
         raise CheckpointError(
             f"{path.absolute()}: no such checkpoint. Check the path, or train one"
@@ -207,22 +193,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path, part = Path(path), ""
     header, tensors = read_file(path)
     try:
-        for part, kind in {"vocabulary": list, "history": list, "command": str}.items():
+        for part, kind in (("vocabulary", list), ("history", list), ("command", str)):
             if type(header[part]) is not kind:
                 raise TypeError(f"{kind.__name__} expected")
         part = "vocabulary"
         vocabulary = Vocabulary(header[part])
+        tokens = vocabulary.tokens
         part = "encoding"
         encoding = encoding_from_dict(header[part])
         part = "network"
         config = _of_right_types(NetworkConfig, header[part])
         if config.vocabulary_size != len(vocabulary):
             raise ValueError(f"vocabulary_size is not that of the {len(vocabulary)} tokens")
-        tokens = vocabulary.tokens
         model = build_network(config, encoding.features(tokens), encoding.grammar(tokens)).eval()
         part = "weights"
-        weights = {k: v for k, v in tensors.items() if not k.startswith("resume.")}
-        model.load_state_dict(weights)  # copies into full precision
+        # Copies into full precision
+        model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("resume.")})
         part = "train"
         train = _of_right_types(TrainConfig, header[part])
         part = "history"
@@ -244,11 +230,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def _of_right_types(kind: type, settings: dict) -> NetworkConfig | TrainConfig:
     """A configuration. Raises TypeError for a setting that is not of its default's type."""
     config = kind(**settings)
-    for field_ in fields(config):
-        value, default = getattr(config, field_.name), field_.default
+    for name, default in vars(kind()).items():
+        value = getattr(config, name)
         numbers = (int, float) if type(default) in (float, type(None)) else ()
         if type(value) not in (type(default), *numbers):
-            raise TypeError(f"{field_.name} is {value!r}, but by default {default!r}")
+            raise TypeError(f"{name} is {value!r}, but by default {default!r}")
     return config
 
 

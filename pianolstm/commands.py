@@ -115,7 +115,7 @@ def _fit(
         trained.memory = ev.best_memory(trained, data)
         if not last:
             save_checkpoint(out / "best.safetensors", trained)
-    row = best.best_epoch
+    row = min(best.history, key=lambda row: row["valid_loss"])
     print(f"best: epoch {row['epoch']}, {row['seconds'] / 60:.1f} min, validation "
           f"{row['valid_loss']:.3f} nats a token, {out}/best.safetensors")  # fmt: skip
     return trained

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Transposed(Sequence):
     """
 
     numbers: np.ndarray  # (T,) of the piece's tokens
-    table: np.ndarray  # (12, numbers) → ids, see `Dataset.table`
+    table: np.ndarray  # (12, numbers) → ids, from `transposed_ids`
 
     def __len__(self) -> int:
         return len(self.table)
@@ -98,43 +99,32 @@ class Dataset:
             report=header["report"],
         )
 
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """The ids of a piece, shape (T,), in its own key."""
-        return self._own_ids[self._numbers(index)]
-
     def __repr__(self) -> str:
         return (
-            f"Dataset({len(self):,} pieces, {len(self.ids):,} tokens, "
+            f"Dataset({len(self.parts):,} pieces, {len(self.ids):,} tokens, "
             f"vocabulary of {len(self.vocabulary):,})"
         )
 
-    def _numbers(self, index: int) -> np.ndarray:
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+    def _numbers(self, part: str) -> list[np.ndarray]:
+        """The pieces of a part as `ids` holds them, (T,) each."""
+        places = np.flatnonzero(self.parts == PARTS.index(part))
+        return [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in places]
 
-    @cached_property
-    def _own_ids(self) -> np.ndarray:  # the row of `table` that needs no transposing
-        return np.array([self.vocabulary.ids.get(t, UNK_ID) for t in self.tokens], dtype=np.int64)
-
-    @cached_property
-    def table(self) -> np.ndarray:
-        """The id of every one of `tokens` in each key of `ALL_KEYS`, see `transposed_ids`."""
-        return transposed_ids(self.encoding, self.vocabulary, self.tokens, ALL_KEYS)
-
-    def _places(self, part: str) -> list[int]:
-        return np.flatnonzero(self.parts == PARTS.index(part)).tolist()
+    def _in_own_key(self, part: str) -> list[np.ndarray]:
+        known = self.vocabulary.ids
+        ids = np.array([known.get(token, UNK_ID) for token in self.tokens], dtype=np.int64)
+        return [ids[numbers] for numbers in self._numbers(part)]
 
     @cached_property
     def train(self) -> list[Transposed]:
         """Training pieces in every key: [piece][key] → ids (T,)."""
-        return [Transposed(self._numbers(i), self.table) for i in self._places("train")]
+        table = transposed_ids(self.encoding, self.vocabulary, self.tokens, ALL_KEYS)
+        return [Transposed(numbers, table) for numbers in self._numbers("train")]
 
     @cached_property
     def train_own_key(self) -> list[np.ndarray]:
         """Training pieces in their own keys, each as ids (T,)."""
-        return [self[i] for i in self._places("train")]
+        return self._in_own_key("train")
 
     @property
     def train_all_keys(self) -> list[np.ndarray]:
@@ -144,12 +134,12 @@ class Dataset:
     @cached_property
     def valid(self) -> list[np.ndarray]:
         """Pieces to choose by, each as ids (T,)."""
-        return [self[i] for i in self._places("valid")]
+        return self._in_own_key("valid")
 
     @cached_property
     def test(self) -> list[np.ndarray]:
         """Pieces for the final measurement, each as ids (T,)."""
-        return [self[i] for i in self._places("test")]
+        return self._in_own_key("test")
 
 
 def prepare(
@@ -221,11 +211,6 @@ def load_songs(
     return replace(prepare(pieces, encoding, vocabulary, chorales_only, at_least), report=notes)
 
 
-def joined(pieces: Sequence[Sequence[np.ndarray]], keys: Sequence[int]) -> np.ndarray:
-    """All pieces one after another, each in its key: ids (T,)."""
-    return np.concatenate([versions[key] for versions, key in zip(pieces, keys)])
-
-
 def windows(ids: np.ndarray, length: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
     """The article's training examples: every `length` ids and the one that follows.
 
@@ -238,12 +223,11 @@ def windows(ids: np.ndarray, length: int = 100) -> tuple[torch.Tensor, torch.Ten
             f"{len(ids)} tokens are too few for windows of {length}: a window and its target need "
             f"{length + 1}. Use more music or a shorter window"
         )
-    every = torch.from_numpy(np.ascontiguousarray(ids)).unfold(0, length + 1, 1)
+    every = torch.from_numpy(np.array(ids, dtype=np.int64)).unfold(0, length + 1, 1)
     return every[:, :-1], every[:, -1]
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A rectangle of the streams: B rows, T steps (fewer where all rows end)."""
 
     inputs: torch.Tensor  # (B, T) ids
@@ -259,22 +243,16 @@ def streams(pieces: Iterable[np.ndarray], batch: int, steps: int) -> Iterator[Ch
     piece's first is a target exactly once. A piece is asked for when its row begins.
     """
     queue = (piece for piece in pieces if len(piece) > 1)
-    rows: list[tuple[np.ndarray, int] | None] = [None] * batch  # piece and position in it
+    rows: list[Sequence[int]] = [()] * batch  # what each row still has to read of its piece
     while True:
-        fresh = np.array([row is None for row in rows])
-        for b in np.flatnonzero(fresh):
-            piece = next(queue, None)
-            rows[b] = None if piece is None else (piece, 0)
-        if not any(rows):
+        fresh = [len(row) < 2 for row in rows]  # used up: a last token is only a target
+        rows = [next(queue, ()) if new else row for row, new in zip(rows, fresh)]
+        lengths = [max(0, min(steps, len(row) - 1)) for row in rows]
+        if not any(lengths):
             return
-        parts = [() if row is None else row[0][row[1] : row[1] + steps + 1] for row in rows]
-        width = max(map(len, parts)) - 1
-        inputs = np.zeros((batch, width), dtype=np.int64)
-        targets = np.full((batch, width), IGNORE, dtype=np.int64)
-        for b, (row, part) in enumerate(zip(rows, parts)):
-            if row is None:
-                continue
-            piece, start = row
-            inputs[b, : len(part) - 1], targets[b, : len(part) - 1] = part[:-1], part[1:]
-            rows[b] = (piece, start + steps) if start + steps + 1 < len(piece) else None
-        yield Chunk(*map(torch.from_numpy, (inputs, targets, fresh)))
+        inputs = np.zeros((batch, max(lengths)), dtype=np.int64)
+        targets = np.full_like(inputs, IGNORE)
+        for b, (row, length) in enumerate(zip(rows, lengths)):
+            inputs[b, :length], targets[b, :length] = row[:length], row[1 : length + 1]
+        yield Chunk(*map(torch.from_numpy, (inputs, targets, np.array(fresh))))
+        rows = [row[steps:] for row in rows]

@@ -121,7 +121,7 @@ class Memory:
             whole = np.bincount(classes, free, len(p))  # the network's probability of each class
             predicted = predicted[classes] * free / np.maximum(whole[classes], FLOOR)
             predicted = np.where(passed, p * (length > 0), predicted * free.sum())
-        return predicted, range_of(length)
+        return predicted, int(np.searchsorted(EDGES, length, side="right"))
 
     def to_dict(self) -> dict:
         """What was fitted, for a checkpoint's header."""
@@ -146,8 +146,3 @@ class Memory:
             past.add(int(piece[t]))
             nats[t] = -np.log(self.mix(p, past)[piece[t + 1]])
         return nats
-
-
-def range_of(length: int) -> int:
-    """The range that a match length lies in."""
-    return int(np.searchsorted(EDGES, length, side="right"))

@@ -31,7 +31,6 @@ from pianolstm.dataset import Dataset
 from pianolstm.distributed import all_reduce, broadcast, rank, world, wrap_ddp
 from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network, check_interface, pick_device
-from pianolstm.optimizer import make_optimizer, rate_factor
 
 # ---- a run
 
@@ -79,8 +78,8 @@ def train(
     history's row after each epoch. `command` is noted in the file. In a process group all processes
     call this, and the first one writes.
 
-    Raises TypeError for a network without the interface, CheckpointError if the folder holds
-    another run, ValueError for impossible settings and for a loss that is no number.
+    Raises what `check_interface` does, CheckpointError if the folder holds another run, ValueError
+    for impossible settings and for a loss that is no number.
     """
     run = set_up(data, network, config, Path(folder), command)
     history = run.checkpoint.history
@@ -94,13 +93,10 @@ def train(
         if rank() == 0:
             save_epoch(run)
             on_epoch(history[-1])
-    return run.checkpoint if rank() else _best(run)
-
-
-def _best(run: Run) -> Checkpoint:
-    """The best epoch, with the history of the whole run, also what came after it."""
+    if rank():
+        return run.checkpoint
     best = load_checkpoint(run.folder / "best.safetensors")
-    best.history = run.checkpoint.history
+    best.history = history  # also what came after the best epoch
     save_checkpoint(run.folder / "best.safetensors", best)
     return best
 
@@ -145,16 +141,15 @@ def set_up(
 
 def go_on_from(start: str, model: nn.Module, data: Dataset) -> None:
     """Give a network the weights of another. Raises ValueError if they are not of one make."""
-    old, mine = load_pretrained(start), model.state_dict()
-    theirs = old.model.state_dict()
-    sizes = [[weight.shape for weight in weights.values()] for weights in (theirs, mine)]
-    made_alike = (old.vocabulary, old.encoding) == (data.vocabulary, data.encoding)
-    if not made_alike or sizes[0] != sizes[1]:
+    old = load_pretrained(start)
+    sizes = [[weight.shape for weight in made.parameters()] for made in (old.model, model)]
+    alike = (old.vocabulary, old.encoding) == (data.vocabulary, data.encoding)
+    if not alike or sizes[0] != sizes[1]:
         raise ValueError(
             f"start {start}: another encoding, vocabulary or size. Give the encoding of its own "
             f"command, {old.command!r}, and leave sizes out"
         )
-    model.load_state_dict(theirs)
+    model.load_state_dict(old.model.state_dict())
 
 
 def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
@@ -166,9 +161,9 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
     loss_sum, tokens, fastest, done = 0.0, 0, math.inf, run.progress(epoch - 1)
     model.train()
     began = last = time.perf_counter()
-    bar = tqdm(desc=f"epoch {epoch}", total=total, leave=False, disable=hidden, unit="batch")
     losses = epoch_losses(model, run.data.train, config, epoch, done, run.objective)
-    for batches, (loss, n) in enumerate(losses, 1):
+    bar = tqdm(losses, f"epoch {epoch}", total, leave=False, disable=hidden, unit="batch")
+    for batches, (loss, n) in enumerate(bar, 1):
         loss_sum, tokens = loss_sum + float(loss.detach()) * n, tokens + n
         if not math.isfinite(loss_sum):
             last = f"{run.folder}/last.safetensors holds epoch {epoch - 1}. " if epoch > 1 else ""
@@ -176,32 +171,59 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
                 f"the loss is {float(loss)} at batch {batches} of epoch {epoch}; training stops. "
                 f"{last}Use a lower learning_rate, or clip large gradients"
             )
-        take_step(run, loss, config.learning_rate * rate_factor(done, config))
+        for group in run.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate_factor(done, config)
+        run.optimizer.zero_grad()
+        (loss * world()).backward()  # the processes' gradients are averaged
+        if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        run.optimizer.step()
         bar.set_postfix_str(f"loss {loss_sum / tokens:.3f}")
-        bar.update()
         now = time.perf_counter()
         fastest, last = min(fastest, now - last), now
         reserve = fastest * looks if batches > 2 else 0.0  # the first batches are slow
         done = run.progress(epoch - 1 + batches / total, reserve)
         if config.seconds and done >= 1:
             break
-    bar.close()
     train_loss = all_reduce(loss_sum, next(model.parameters()).device) / tokens
     row = {"epoch": epoch, "batches": batches, "train_loss": round(train_loss, 6),
            "tokens_per_second": round(tokens / (time.perf_counter() - began))}  # fmt: skip
     return row | ({"stopped_after": config.seconds} if config.seconds and done >= 1 else {})
 
 
-def take_step(run: Run, loss: torch.Tensor, rate: float) -> None:
-    """Move the weights against the gradient of a batch's loss."""
-    config = run.checkpoint.train_config
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.zero_grad(set_to_none=True)
-    (loss * world()).backward()  # the processes' gradients are averaged
-    if config.clip:  # Pascanu, Mikolov and Bengio 2013, algorithm 1
-        nn.utils.clip_grad_norm_(run.checkpoint.model.parameters(), config.clip)
-    run.optimizer.step()
+# ---- the optimiser and its rate
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), or RMSprop as in Keras 2, with which the article ran.
+
+    RMSprop: v ← 0.9 v + 0.1 g², x ← x − rate · g / (√v + 1e-7). ε stands outside the root, as in
+    `torch.optim.RMSprop`. Keras 3 moved it under the root, g / √(v + ε), which caps the step where
+    √v is below 3e-4; on the plateau the gradients of the article's network are 1e-6 to 1e-9, and
+    its LSTM layers would hardly move. Raises ValueError for another name.
+    """
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(weights, lr=config.learning_rate, alpha=0.9, eps=1e-7)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+    raise ValueError(f"optimizer {config.optimizer!r}: use adamw or rmsprop")
+
+
+def rate_factor(progress: float, config: TrainConfig) -> float:
+    """Share of the learning rate at `progress` (0 to 1) of a run: linear rise, then a cosine.
+
+    Sources: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the rise, and
+    Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
+    """
+    if config.constant_rate:
+        return 1.0
+    if progress < config.warmup:
+        return max(progress, 1e-4) / config.warmup
+    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    return config.final_rate + (1 - config.final_rate) * cosine
 
 
 # ---- saving and going on

@@ -5,7 +5,7 @@ import pytest
 
 from pianolstm.dataset import Dataset
 from pianolstm.encodings import ArticleEncoding
-from pianolstm.evaluation import Bigram, KneserNey, fitted_bigram
+from pianolstm.evaluation import Bigram, KneserNey, fitted_bigram, unigram_nll
 from pianolstm.generation import generate
 from pianolstm.vocabulary import Vocabulary
 
@@ -21,6 +21,12 @@ def test_bigram_probabilities_by_hand():
     assert bigram.probabilities(5) == pytest.approx(unigram)  # never seen
     for context in range(6):
         assert bigram.probabilities(context).sum() == pytest.approx(1)
+
+
+def test_unigram_by_hand():
+    train, held_out = [np.array([1, 2, 1, 2, 1])], [np.array([1, 2, 2])]
+    p = np.array([1, 4, 3, 1]) / 9  # counts 0, 3, 2, 0, one added to each
+    assert unigram_nll(train, held_out, 4) == pytest.approx(-np.log(p[[2, 2]]).mean())
 
 
 def test_bigram_losses_are_its_probabilities():

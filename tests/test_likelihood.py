@@ -10,17 +10,10 @@ from pianolstm.evaluation.likelihood import (
     NoteLikelihood,
     nll,
     note_likelihood,
-    unigram_nll,
 )
 from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
-
-
-def test_baselines_by_hand():
-    train, held_out = [np.array([1, 2, 1, 2, 1])], [np.array([1, 2, 2])]
-    p = np.array([1, 4, 3, 1]) / 9  # counts 0, 3, 2, 0, one added to each
-    assert unigram_nll(train, held_out, 4) == pytest.approx(-np.log(p[[2, 2]]).mean())
 
 
 def test_nll_is_the_mean_cross_entropy_whatever_the_batch():

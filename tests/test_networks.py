@@ -87,8 +87,6 @@ def test_in_parts_or_step_by_step_equals_the_whole(name):
 def test_unknown_network_is_refused():
     with pytest.raises(ValueError, match="unknown network 'gpt'; choose from "):
         network_config("gpt", 10)
-    with pytest.raises(ValueError, match="unknown network 'gpt'; choose from "):
-        build_network(NetworkConfig("gpt", 10))
 
 
 def test_shared_vectors_are_sums_and_follow_training():
@@ -104,11 +102,6 @@ def test_shared_vectors_are_sums_and_follow_training():
     with torch.no_grad():
         parts += 1
     assert not torch.allclose(model.eval().vectors()[2], before[2])
-
-
-def test_shared_network_wants_features():
-    with pytest.raises(ValueError, match=r"needs encoding\.features"):
-        build_network(NetworkConfig("note", 3, (4,), shared=True))
 
 
 def test_a_transformer_reads_long_pieces_in_parts():

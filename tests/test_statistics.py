@@ -14,7 +14,7 @@ from pianolstm.evaluation.statistics import (
     off_beat_share,
     parallels,
     part_lines,
-    pooled,
+    ratio,
     silences,
     written_key,
 )
@@ -51,8 +51,8 @@ def test_bootstrap_agrees_with_the_normal_interval_and_leaves_nan_out():
     assert found.low == pytest.approx(values.mean() - half, abs=0.05)
     assert found.high == pytest.approx(values.mean() + half, abs=0.05)
     assert str(bootstrap([1, 1])) == "1.00 (1.00 to 1.00)"
-    assert bootstrap([(1, 100), (3, 300)], pooled).value == 10
-    assert np.isnan(bootstrap([(0, 0), (0, 0)], pooled).value)
+    assert bootstrap([(1, 100), (3, 300)], ratio).value == 0.01
+    assert np.isnan(bootstrap([(0, 0), (0, 0)], ratio).value)
     with pytest.raises(ValueError, match="1 pieces, none of which has this"):
         bootstrap([np.nan])
     with pytest.raises(ValueError, match="0 pieces, none of which"):

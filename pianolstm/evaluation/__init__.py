@@ -17,12 +17,12 @@ from importlib import import_module
 
 _NAMES = {
     "statistics": "Interval agreement bars bootstrap crossings ends_on_tonic_triad "
-    "ends_with_cadence key_of off_beat_share parallels part_lines pooled ratio "
+    "ends_with_cadence key_of off_beat_share parallels part_lines ratio "
     "silences sounding written_key",
     "copying": "bar_contents longest_copied_runs longest_copies repetition returning_bars "
     "self_similarity",
-    "baselines": "Bigram KneserNey fitted_bigram",
-    "likelihood": "NoteLikelihood nll note_likelihood predictions unigram_nll",
+    "baselines": "Bigram KneserNey fitted_bigram unigram_nll",
+    "likelihood": "NoteLikelihood nll note_likelihood predictions",
     "fitting": "best_keys best_memory fit_memory",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}

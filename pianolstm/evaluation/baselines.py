@@ -61,6 +61,14 @@ class Bigram(nn.Module):
         return torch.from_numpy(np.log(p)), state
 
 
+def unigram_nll(
+    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
+) -> float:
+    """Nats a token of a model that knows how common each token is (one added to every count)."""
+    log_p = np.log(Bigram(train, vocabulary_size).unigram)
+    return float(-np.concatenate([log_p[piece[1:]] for piece in held_out]).mean())
+
+
 def fitted_bigram(data: Dataset) -> Bigram:
     """A bigram of the training pieces in all keys or in their own: what suits validation better."""
     all_keys = Bigram(data.train_all_keys, len(data.vocabulary))

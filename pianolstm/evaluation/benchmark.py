@@ -51,7 +51,7 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+def load_rolls(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Training, validation and test pieces of a `.mat` file, each a roll (frames, 88)
     of zeros and ones.
 
@@ -59,16 +59,13 @@ def load_rolls(path: str | Path) -> tuple[list[np.ndarray], list[np.ndarray], li
     """
     from scipy.io import loadmat  # slow to import
 
-    path = Path(path)
     advice = "Use a file such as JSB_Chorales.mat, see the README"
     try:
         content = loadmat(path)
+        parts = tuple([np.asarray(roll) for roll in content[part].ravel()] for part in PARTS)
     except Exception as error:  # a missing or damaged file raises one of many kinds
-        raise ValueError(f"{path.name}: no MATLAB file ({error}). {advice}") from error
-    missing = [part for part in PARTS if part not in content]
-    if missing:
-        raise ValueError(f"{path.name}: {', '.join(missing)} missing. {advice}")
-    parts = tuple([np.asarray(roll) for roll in content[part].ravel()] for part in PARTS)
+        found = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path.name}: no file of piano rolls ({found}). {advice}") from error
     for name, rolls in zip(PARTS, parts):
         for number, roll in enumerate(rolls, 1):
             if roll.shape[1:] != (KEYS,) or not np.isin(roll, (0, 1)).all():
@@ -86,11 +83,9 @@ def roll_dataset(
     encoding: PianoRollEncoding,
 ) -> Dataset:
     """Rolls (frames, 88) as training data."""
-    vocabulary = Vocabulary(encoding.all_tokens())
-    parts = []
-    for rolls in (train, valid, test):
-        parts.append([vocabulary.encode(encoding.write(roll)) for roll in rolls])
-    return Dataset.from_ids(encoding, vocabulary, *parts)
+    known = Vocabulary(encoding.all_tokens())
+    parts = ([known.encode(encoding.write(roll)) for roll in part] for part in (train, valid, test))
+    return Dataset.from_ids(encoding, known, *parts)
 
 
 def roll_data(rolls: Path, encoding: PianoRollEncoding) -> Dataset:
@@ -201,8 +196,7 @@ def measure(trained: Checkpoint, data: Dataset) -> dict:
 
 def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str, float]:
     found = {}
-    for part in ("valid", "test"):
-        pieces = getattr(data, part)
+    for part, pieces in {"valid": data.valid, "test": data.test}.items():
         losses = nll(trained.predictor, pieces, memory=memory).per_piece
         found[part] = frame_nll(losses, data, pieces)
     return found
@@ -221,6 +215,5 @@ def table(name: str, rows: dict[str, float]) -> str:
             if name.lower().replace("_", "-").startswith(key.lower()):
                 drawn = "each by itself" if row.factorises else "together"
                 lines.append(f"{row.name:60}{nats:6.2f}   {drawn}")
-    return "\n".join(
-        [*lines, *(f"{label:60}{nats:6.2f}   together" for label, nats in rows.items())]
-    )
+    lines += [f"{label:60}{nats:6.2f}   together" for label, nats in rows.items()]
+    return "\n".join(lines)

@@ -33,13 +33,9 @@ def longest_copied_runs(
     A run does not contain the id 0 (`<unk>`) and lies within one training piece. Raises ValueError
     for ids above 1,114,111, the last of Unicode.
     """
-    corpus = chr(UNKNOWN).join(map(_as_text, training))
-    return [_longest_run(_as_text(ids), corpus) for ids in pieces]
-
-
-def _as_text(ids: Sequence[int]) -> str:
-    """One character for each id, because Python's substring search is fast."""
-    return "".join(map(chr, ids))
+    # A character for each id, because Python's substring search is fast
+    corpus = chr(UNKNOWN).join("".join(map(chr, ids)) for ids in training)
+    return [_longest_run("".join(map(chr, ids)), corpus) for ids in pieces]
 
 
 def _longest_run(text: str, corpus: str) -> int:

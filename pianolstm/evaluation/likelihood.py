@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from pianolstm.dataset import windows
 from pianolstm.encodings import BOS, Encoding
-from pianolstm.evaluation.baselines import Bigram
 from pianolstm.evaluation.statistics import Interval, bootstrap, ratio
 from pianolstm.memory import Memory
 from pianolstm.piece import Piece
@@ -28,8 +27,7 @@ PITCHES = 128  # that a note behind `<unk>` may have
 DURATIONS = 48  # lengths that it may have: up to a whole note, in twelfths of a quarter
 
 
-@dataclass(frozen=True)
-class Likelihood:
+class Likelihood(NamedTuple):
     """Negative log-likelihood of every counted token."""
 
     per_piece: list[np.ndarray]  # nats, one array (T − 1,) a piece
@@ -103,8 +101,8 @@ def _logits(
     model: torch.nn.Module, pieces: Sequence[np.ndarray]
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Place and logits (T − 1, V) of each piece of two tokens or more, the shortest first."""
-    by_length = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))
-    measured = [i for i in by_length if len(pieces[i]) > 1]
+    measured = [i for i, piece in enumerate(pieces) if len(piece) > 1]
+    measured.sort(key=lambda i: len(pieces[i]))
     for start in range(0, len(measured), 32):  # pieces of similar length side by side
         group = measured[start : start + 32]
         inputs = [torch.from_numpy(pieces[i][:-1].astype(np.int64)) for i in group]
@@ -126,22 +124,13 @@ def _window_losses(
     with _asked(model) as device:
         for index in tqdm(parts, "measuring", unit="batch", leave=False, disable=None):
             logits = model.predict_next(inputs[index].to(device)).cpu()
-            batches.append(cross_entropy(logits, targets[index].long(), reduction="none"))
+            batches.append(cross_entropy(logits, targets[index], reduction="none"))
     losses = torch.cat(batches).numpy()
     piece_of = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])[counted]
     return [losses[piece_of == i] for i in range(len(pieces))]
 
 
-def unigram_nll(
-    train: Sequence[np.ndarray], held_out: Sequence[np.ndarray], vocabulary_size: int
-) -> float:
-    """Nats a token of a model that knows how common each token is (one added to every count)."""
-    log_p = np.log(Bigram(train, vocabulary_size).unigram)
-    return float(-np.concatenate([log_p[piece[1:]] for piece in held_out]).mean())
-
-
-@dataclass(frozen=True)
-class NoteLikelihood:
+class NoteLikelihood(NamedTuple):
     """Negative log-likelihood of whole pieces, and how many notes they have."""
 
     nats: np.ndarray  # (pieces,)

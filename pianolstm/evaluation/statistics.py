@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ DRAWS = 1000  # of a bootstrap
 # ---- sets of pieces
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A statistic of a set of pieces, with a 95 % confidence interval."""
 
     value: float
@@ -65,11 +64,6 @@ def ratio(rows: np.ndarray) -> float:
     """Rows (sum, count), one a piece → the sum divided by the count, over all pieces."""
     count = rows[:, 1].sum()
     return float(rows[:, 0].sum() / count) if count else np.nan
-
-
-def pooled(rows: np.ndarray) -> float:
-    """Rows (events, occasions), one a piece → events per 1,000 occasions, over all pieces."""
-    return 1000 * ratio(rows)
 
 
 # ---- time

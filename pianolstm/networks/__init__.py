@@ -14,5 +14,4 @@ from pianolstm.networks.base import (
     pick_device,
     register,
 )
-from pianolstm.networks.keys import InSeveralKeys
-from pianolstm.networks.note import NoteGRU, NoteLSTM, NoteTransformer
+from pianolstm.networks.note import InSeveralKeys, NoteGRU, NoteLSTM, NoteTransformer

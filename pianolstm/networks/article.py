@@ -74,26 +74,18 @@ class HardGateLSTM(LSTMLayer):
     """
 
     def forward(self, x: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
-        state = state or (x.new_zeros(len(x), self.hidden_size),) * 2
+        h, c = state or (x.new_zeros(len(x), self.hidden_size),) * 2
         outputs = []
-        for given in self.from_input(x).unbind(1):
-            state = self.cell(given, *state)
-            outputs.append(state[0])
-        return torch.stack(outputs, 1), state
+        for given in nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
+            i, f, g, o = (given + h @ self.weight_hh_l0.T).chunk(4, dim=-1)
+            i, f, o = ((0.2 * gate + 0.5).clamp(0, 1) for gate in (i, f, o))
+            c = f * c + i * g.tanh()
+            h = o * c.tanh()
+            outputs.append(h)
+        return torch.stack(outputs, 1), (h, c)
 
     def step(self, x: Tensor, state: LayerState) -> LayerState:
-        return self.cell(self.from_input(x), *state)
-
-    def from_input(self, x: Tensor) -> Tensor:
-        """The input's part of the gates: x (…, ·) → (…, 4H)."""
-        return nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
-
-    def cell(self, given: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: the input's part of the gates (B, 4H) and the state → the state after."""
-        i, f, g, o = (given + h @ self.weight_hh_l0.T).chunk(4, dim=-1)
-        i, f, o = ((0.2 * gate + 0.5).clamp(0, 1) for gate in (i, f, o))
-        c = f * c + i * g.tanh()
-        return o * c.tanh(), c
+        return self(x.unsqueeze(1), state)[1]
 
 
 def initialise_as_keras(lstms: Iterable[nn.LSTM], dense: Iterable[nn.Linear]) -> None:

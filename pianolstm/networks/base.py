@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,13 +51,12 @@ class NetworkConfig:
         object.__setattr__(self, "hidden", tuple(self.hidden))
 
 
-@dataclass(frozen=True)
-class NetworkKind:
+class NetworkKind(NamedTuple):
     """A registered network: its class, and where its defaults differ from the configurations'."""
 
     build: Callable[..., nn.Module]  # (config, features) → network
     network: dict  # fields of NetworkConfig
-    training: dict = field(default_factory=dict)  # fields of TrainConfig
+    training: dict  # fields of TrainConfig
 
 
 NETWORKS: dict[str, NetworkKind] = {}
@@ -76,14 +76,13 @@ def register(name: str, training: dict | None = None, **network) -> Callable:
 
 
 def network_config(name: str, vocabulary_size: int, **changes) -> NetworkConfig:
-    """The default configuration of a registered network, with changes. Raises ValueError."""
-    return NetworkConfig(name, vocabulary_size, **(_kind(name).network | changes))
+    """The default configuration of a registered network, with changes.
 
-
-def _kind(name: str) -> NetworkKind:
+    Raises ValueError, which lists the names, for one that is not registered.
+    """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; choose from {', '.join(NETWORKS)}")
-    return NETWORKS[name]
+    return NetworkConfig(name, vocabulary_size, **(NETWORKS[name].network | changes))
 
 
 def build_network(
@@ -92,10 +91,9 @@ def build_network(
     """The network that a configuration describes.
 
     `features` (V, F) are for a shared one, see `NoteLSTM`. `grammar` (V, V) tells which token may
-    follow which; the others get no probability.
-    Raises ValueError for an unknown name, sizes that it cannot have, or features that are missing.
+    follow which; the others get no probability. Raises ValueError for sizes that it cannot have.
     """
-    model = _kind(config.name).build(config, features)
+    model = NETWORKS[config.name].build(config, features)
     model.config = config
     if grammar is not None and config.grammar:
         model.forbidden = torch.from_numpy(~grammar)
@@ -103,33 +101,26 @@ def build_network(
 
 
 def check_interface(model: nn.Module, vocabulary_size: int) -> None:
-    """Raise TypeError, naming what is missing, for a network that cannot be trained or asked."""
-    kind, reads = type(model).__name__, getattr(model, "reads", None)
-    if reads not in ("streams", "windows"):
-        raise TypeError(f"{kind}.reads is {reads!r}; it must be 'streams' or 'windows'")
-    needed = ("zero_state", "step", *(["predict_next"] if reads == "windows" else []))
-    if missing := [name for name in needed if not callable(getattr(model, name, None))]:
-        raise TypeError(f"{kind} lacks {', '.join(missing)}. See the interface in networks/base.py")
+    """Ask a network as training, validation and writing will; it is left in evaluation mode.
+
+    Raises AttributeError, which names it, for what is missing, and TypeError for logits of another
+    shape.
+    """
     ids = torch.zeros(2, 3, dtype=torch.long, device=next(model.parameters()).device)
-    was_training = model.training
-    model.eval()
     with torch.no_grad():
-        logits, _ = model.step(ids[:, 0], model.zero_state(2))
+        logits, _ = model.eval().step(ids[:, 0], model.zero_state(2))
         # Validation gives no state
-        others = model.predict_next(ids) if reads == "windows" else model(ids)[0][:, -1]
-    model.train(was_training)
+        others = model.predict_next(ids) if model.reads == "windows" else model(ids)[0][:, -1]
     if not logits.shape == others.shape == (2, vocabulary_size):
         found = f"{tuple(logits.shape)} and {tuple(others.shape)}"
-        raise TypeError(f"{kind}: logits of shapes {found}, not (2, {vocabulary_size})")
+        name = type(model).__name__
+        raise TypeError(f"{name}: logits of shapes {found}, not (2, {vocabulary_size})")
 
 
 class LSTMLayer(nn.LSTM):
     """`nn.LSTM` of one layer, batch first, whose state is (h, c), both (B, H)."""
 
     states = 2  # tensors of the state
-
-    def __init__(self, input_size: int, hidden: int) -> None:
-        super().__init__(input_size, hidden, batch_first=True)
 
     def forward(self, x: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
         """x (B, T, ·) and the state, zeros unless given → outputs (B, T, H) and the state after."""
@@ -155,8 +146,8 @@ class RecurrentNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("forbidden", None, persistent=False)  # (V, V), see `build_network`
-        sizes = [input_size, *config.hidden]
-        self.layers = nn.ModuleList(self.layer_type(i, h) for i, h in itertools.pairwise(sizes))
+        sizes = itertools.pairwise([input_size, *config.hidden])
+        self.layers = nn.ModuleList(self.layer_type(*pair, batch_first=True) for pair in sizes)
         self.dropout = nn.Dropout(config.dropout)
 
     def embed(self, ids: Tensor) -> Tensor:
