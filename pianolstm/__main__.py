@@ -142,7 +142,12 @@ def _value(text: str) -> object:
 
 def run(argv: Sequence[str]) -> object:
     """What the function of a command returns. Raises what it raises."""
-    args = vars(parser(argv[0] if argv else "").parse_args(argv))
+    known, unknown = parser(argv[0] if argv else "").parse_known_args(argv)
+    if unknown:
+        quote = "Put notes, or a name with spaces, in quotation marks"
+        hint = "See --help" if unknown[0].startswith("-") else quote
+        raise ValueError(f"{unknown[0]} is not expected here. {hint}")
+    args = vars(known)
     function = args.pop("function")
     del args["command"]
     if "command" in inspect.signature(function).parameters:

@@ -78,7 +78,9 @@ def train(
     if last and not export:
         raise ValueError("last says which epoch export writes. Give export, or leave it out")
     data = load_songs(songs, encoding, None, only, at_least)
-    print(data.report, file=sys.stderr)
+    learn, choose, measure = np.bincount(data.parts, minlength=3)
+    print(f"{data.report}\n{len(data):,} pieces: {learn:,} to train on, {choose:,} to choose "
+          f"the best epoch (validation), {measure:,} for the test", file=sys.stderr)  # fmt: skip
     trained = _fit(data, network, out, command, settings, last)
     if export:
         print("half precision:", save_checkpoint(export, trained, dtype=torch.float16))

@@ -7,6 +7,7 @@ any machine (a token could differ only where the draw falls within rounding of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -108,7 +109,8 @@ def generate(
     with torch.inference_mode(), threads_for(len(pieces)):
         logits, state = _read_prompts(model.eval(), prompts)
         hidden = None if progress is None else not progress
-        for _ in tqdm(range(length), desc="compose, at most", unit="token", disable=hidden):
+        total = length if stop is None else math.inf  # nobody knows when a piece will end
+        for _ in tqdm(range(length), "compose", total, unit="token", disable=hidden):
             for piece, row in zip(pieces, logits.cpu().numpy()):
                 if not piece.ended:
                     drawn = sample_next(piece.probabilities(row, settings), piece.generator)

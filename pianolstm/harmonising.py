@@ -69,7 +69,7 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
 
     The text is the name of a MIDI file, of which the top line is taken, or that of a track (counted
     from 1); or notes and rests with their quarters and spaces between: "C4:1 D4:0.5 rest:0.5". A
-    melody that no voice can sing is moved by octaves. Raises ValueError for what cannot be read.
+    melody that no voice can sing is moved. Raises ValueError for what cannot be read.
     """
     piece, read = music_from(text)
     notices, every = [], piece.notes
@@ -85,13 +85,21 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     melody = melody_of(replace(piece, notes=every))
     if len(melody) < len(every):
         notices.append(f"the top line is taken, {len(melody)} of {len(every)} notes")
-    pitches = melody.notes["pitch"].astype(int)
-    fitting = (n for n in sorted(range(-5, 6), key=abs) if {*(pitches + 12 * n)} <= {*SUNG})
-    if octaves := next(fitting, 0):
-        height, plural = "low" if octaves > 0 else "high", "s" * (abs(octaves) > 1)
-        notices.append(f"no voice sings so {height}: moved {octaves:+} octave{plural}")
-        melody = replace(melody.transpose(12 * octaves), key=melody.key)
+    if move := move_to_sing(melody):
+        way, height = ("up", "low") if move > 0 else ("down", "high")
+        number, unit = (abs(move), "semitone") if move % 12 else (abs(move) // 12, "octave")
+        plural = "s" * (number > 1)
+        notices.append(f"moved {way} by {number} {unit}{plural}, as no voice sings so {height}")
+        melody = replace(melody.transpose(move), key=None if move % 12 else melody.key)
     return melody, notices
+
+
+def move_to_sing(melody: Piece) -> int:
+    """By how many semitones a melody must move to lie in `SUNG`: octaves if they do, else the
+    fewest that do. 0 where it lies there already, or spans too much."""
+    pitches = melody.notes["pitch"].tolist() or SUNG
+    fitting = range(SUNG[0] - min(pitches), SUNG[-1] - max(pitches) + 1)
+    return min(fitting, key=lambda move: (move % 12 > 0, abs(move)), default=0)
 
 
 def melody_of(piece: Piece) -> Piece:
@@ -121,8 +129,9 @@ def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
     lowest, highest = int(melody.notes["pitch"].min()), int(melody.notes["pitch"].max())
     if lowest not in SUNG or highest not in SUNG:
         raise ValueError(
-            f"the melody spans {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
-            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Transpose it, or give a part of it"
+            f"the melody goes from {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
+            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Give one --track of the file, or a "
+            "part of the melody"
         )
     known = network.vocabulary
     heights = np.array(

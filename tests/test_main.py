@@ -157,6 +157,8 @@ def test_a_folder_of_five_pieces_from_reading_to_composing(tmp_path, song_pieces
     assert main(["read", str(folder), "--out", str(store), *options]) == 0
     train = ["train", "--songs", str(store), "--out", str(run), "--hidden", "8"]
     assert main([*train, "--epochs", "2"]) == 0
+    parts = r"5 pieces: (\d) to train on, (\d) to choose the best epoch \(validation\), (\d) for"
+    assert sum(map(int, re.search(parts, capsys.readouterr().err).groups())) == 5
     assert main([*train, "--encoding", "rhythm"]) == 2
     refused = capsys.readouterr().err
     assert "which need not be given again" in refused and "Leave --encoding out" in refused
@@ -248,6 +250,9 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         ),
         (["train", "--encoding", "morse"], "unknown encoding 'morse'; known are article"),
         (["compose", "--temperature", "0"], "temperature is 0.0; it must be above 0"),
+        (["harmonise", "C4:1", "D4:1"], "D4:1 is not expected here. Put notes, or a name with "),
+        (["compose", "--prompt", "C4:1", "D4:1"], "Put notes, or a name with spaces, in quotation"),
+        (["compose", "--tempi", "90"], "--tempi is not expected here. See --help"),
     ],
 )
 def test_faults_of_the_user_are_one_line(command, message, tmp_path, monkeypatch, capsys):
