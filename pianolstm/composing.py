@@ -10,15 +10,8 @@ import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.dataset import Dataset
-from pianolstm.encodings import (
-    BOS,
-    EOS,
-    ArticleEncoding,
-    Encoding,
-    EventEncoding,
-    RhythmEncoding,
-)
-from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
+from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, EventEncoding, RhythmEncoding
+from pianolstm.encodings.event_tokens import BARS, opening, sounding_key
 from pianolstm.encodings.rhythm import REST
 from pianolstm.evaluation import fitted_bigram
 from pianolstm.evaluation.statistics import key_fits, key_of, written_key
@@ -70,7 +63,7 @@ def compose(
     if bars:
         rules = [LastBar(ids) for _ in seeds]
     new = generate(network.predictor, prompts, length, seeds, temperature, top_p=top_p,
-                   progress=None, stop=ids.get(EOS), counts=network.counts,
+                   progress=True, stop=ids.get(EOS), counts=network.counts,
                    memory=network.memory, rules=rules)  # fmt: skip
     pieces = pieces_of(network, prompts, new, length)
     return [piece.bars(1, bars) for piece in pieces] if bars else pieces
@@ -131,7 +124,7 @@ def imitations(
     for part in (data.train_own_key, [*data.valid, *data.test]):
         starts = [ids[:1] for ids in part]
         seeds = range(seed, seed := seed + len(starts))
-        new = generate(model, starts, length, seeds, progress=None, counts=counts,
+        new = generate(model, starts, length, seeds, progress=True, counts=counts,
                        stop=network.vocabulary.ids.get(EOS), memory=network.memory)  # fmt: skip
         generated.append(pieces_of(network, starts, new, length))
     return generated
@@ -162,19 +155,18 @@ def read_prompt(
     if bars is not None and not 1 <= bars < BARS:
         raise ValueError(f"--bars {bars}: give 1 to {BARS - 1}")
     if text is None:  # where there is no <bos>, a G major chord, or the first that is known
-        firsts = (BOS, "G2.D4.G4.B4", "7.11.2", known.tokens[1])
-        begun = [next(token for token in firsts if token in known)]
+        begun = [next(token for token in (BOS, "7.11.2", known.tokens[1]) if token in known)]
         return known.encode([*begun, "metre:4/4", f"bar:{bars}"] if bars else begun), []
     piece, notices = prompt_piece(text, encoding)
-    tokens = opening(encoding.encode(piece))
+    if not len(piece):
+        raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
+    tokens = encoding.encode(piece)
     if counts:
         given = sum(token.startswith("bar:") for token in tokens)
-        if not given:
-            raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
         if bars is not None and bars < given:
             raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
-        number_bars(tokens, bars or max(USUAL_BARS, given))
-    filled = fill_unknown(tokens, encoding, known)
+        bars = bars or max(USUAL_BARS, given)
+    filled = fill_unknown(opening(tokens, bars), encoding, known)
     if filled.replaced:
         number = len(filled.replaced)
         notices.append(f"{number} tokens that the network does not know were replaced: {filled}")

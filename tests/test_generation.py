@@ -55,7 +55,10 @@ def test_prompts_must_be_there_and_have_seeds(tiny):
         generate(tiny[0], [[1], [2]], 3)
 
 
-def test_the_bar_tells_how_many_tokens_are_to_come_only_where_that_is_known(tiny, capsys):
+def test_the_bar_tells_how_many_tokens_are_to_come_only_where_that_is_known(
+    tiny, capsys, monkeypatch
+):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     generate(tiny[0], [[1]], 3, progress=True)
     assert "3/3 [" in capsys.readouterr().err
     generate(tiny[0], [[1]], 3, progress=True, stop=0)
