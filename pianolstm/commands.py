@@ -150,7 +150,6 @@ def benchmark(
     trained = trained or _fit(data, network, out, command, settings)
     entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
-    entry |= {"baselines": rows} if rows else {}
     label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
     print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
     return entry
@@ -172,13 +171,13 @@ def evaluate(
           f"{np.mean(counted == UNK_ID):.2%} unknown")  # fmt: skip
     print(f"{'uniform':<28}{np.log(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
-    rows, before = {"bigram": ev.fitted_bigram(data).losses(held_out)}, data.train_own_key
+    rows, past = {"bigram": ev.fitted_bigram(data).losses(held_out)}, data.train_own_key
     for name, network in loaded.items():
         if network.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
-        past, steps = np.concatenate(before), network.train_config.steps
-        rows[name] = ev.nll(network.model, held_out, steps, past).per_piece
+        steps = network.train_config.steps
+        rows[name] = ev.nll(network.model, held_out, steps, np.concatenate(past)).per_piece
     for name, losses in rows.items():
         note = ""
         if BOS in data.vocabulary and data.split:
@@ -288,7 +287,8 @@ def harmonise(
     tune, notices = harmonising.read_melody(melody, track)
     _say("melody", notices, verbose)
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
-    written = harmonising.harmonise(tune, network, particles, seeds[0], pieces, temperature)
+    options = {"particles": particles, "temperature": temperature}
+    written = harmonising.harmonise(tune, network, seeds[0], pieces, **options)
     written = [output.played(*each) for each in zip(written, names)]
     for piece, number in zip(written, seeds):
         files = output.write_files(piece, out, ("musicxml",), notation=True)

@@ -46,16 +46,13 @@ def compose(
     """One piece for each seed, all side by side, of `length` tokens after the prompt at most.
 
     Unless given, the length is that of `usual_length`. prompts: one list of ids a piece; none is
-    `<bos>`, a beginning of the network's own. A network that has a memory recalls what each piece
+    `<bos>`, which the network must know. A network that has a memory recalls what each piece
     has said, its prompt included. A piece whose prompt was told its `bars` (see `read_prompt`) does
     not end before the last of them, and is cut there. The other options are those of `generate`. A
     piece that did not end by itself says so in `repaired` ("no end"), if the network's encoding has
-    an end at all. Raises ValueError as `generate` does, and for a length below 1, and for a network
-    that needs a prompt and gets none.
+    an end at all. Raises ValueError as `generate` does, and for a length below 1.
     """
     ids = network.vocabulary.ids
-    if prompts is None and BOS not in ids:
-        raise ValueError("this network knows no <bos>. Give each piece a prompt")
     prompts = [[ids[BOS]]] * len(seeds) if prompts is None else prompts
     length = usual_length(network) if length is None else length
     if length < 1:
@@ -138,15 +135,11 @@ def read_prompt(
 ) -> tuple[np.ndarray, list[str]]:
     """Ids of a prompt, and notices of what was replaced in it or left out.
 
-    A notice says in a few words what can be heard; details, if any, follow a colon.
-
-    `with_likely_key` settles its key. `bars` is how long the whole piece is told to become, for
-    networks that count bars down; given none, a prompt is told `USUAL_BARS`, and without a prompt
-    the network chooses. Raises ValueError for bars that another network cannot be told.
-
-    The text is the name of a MIDI file (its first two sounding bars), or chords and notes with
-    their quarters and spaces between, such as "C3.G3.E4:1 D4:0.5 rest:0.5". None gives the
-    network's own beginning. Raises ValueError for what cannot be read.
+    The text is what `music_from` reads (of a MIDI file the first two sounding bars); None gives the
+    network's own beginning. `bars` is how long the whole piece is told to become, for networks that
+    count bars down; without it a prompt is told `USUAL_BARS`, and otherwise the network chooses. A
+    notice says in a few words what can be heard; details, if any, follow a colon. Raises ValueError
+    for what cannot be read, and for bars that the network cannot be told.
     """
     known, encoding = checkpoint.vocabulary, checkpoint.encoding
     counts = getattr(encoding, "countdown", False)
@@ -176,8 +169,8 @@ def read_prompt(
 def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     """The piece that a prompt describes, and notices of what is left out for this encoding."""
     article, words, notices = isinstance(encoding, ArticleEncoding), text.split(), []
-    whole, read = music_from(text, article)
-    piece, of_key = with_likely_key(whole, encoding)
+    piece, read = music_from(text)
+    piece, of_key = with_likely_key(piece, encoding)
     if read is not None:
         starts = piece.bar_starts()
         first = int(np.searchsorted(starts, piece.notes["onset"][0], side="right"))
@@ -191,12 +184,11 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     return piece, notices + of_key
 
 
-def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | None]:
+def music_from(text: str) -> tuple[Piece, Quantised | None]:
     """The piece of a MIDI file, on the grid, and what that took; or one that is written out.
 
     Written are notes, chords and rests with their quarters and spaces between, for example
-    "C3.G3.E4:1 D4:0.5 rest:0.5". For the `article`'s encoding, chords may also be spelled as it
-    does; durations and rests are passed over. Raises ValueError for what cannot be read.
+    "C3.G3.E4:1 D4:0.5 rest:0.5". Raises ValueError for what cannot be read.
     """
     if text.lower().endswith(MIDI_SUFFIXES):
         found = quantise(read_midi(text), bend=True)
@@ -206,10 +198,6 @@ def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | Non
     if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
         raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
     try:
-        if article:
-            words = [word for word in text.split() if not word.startswith(REST)]
-            chords = [word.partition(":")[0] for word in words]
-            return ArticleEncoding(voicing=True).decode(chords), None
         return RhythmEncoding().typed(text, name="melody"), None
     except ValueError as error:
         raise ValueError(f"{text}: {error}, or give the name of a MIDI file") from error
@@ -221,10 +209,8 @@ def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]
     An encoding that writes everything in C major or A minor needs a key, so that a piece without a
     signature is given one, too. Encodings that do not write keys need none.
     """
-    if not isinstance(encoding, EventEncoding) or not len(piece):
-        return piece, []
-    doubtful = contradicts_its_key(piece) if piece.key else encoding.home
-    if not doubtful:
+    doubtful = contradicts_its_key(piece) if piece.key else getattr(encoding, "home", False)
+    if not doubtful or not isinstance(encoding, EventEncoding):
         return piece, []
     signature = f"the notes contradict the key signature, {spoken_key(piece.key)}"
     found = signature if piece.key else "no key given"

@@ -28,22 +28,17 @@ PARTICLES, TEMPERATURE = 64, 0.7  # chosen on validation, see notebooks/harmonie
 
 
 def harmonise(
-    melody: Piece,
-    network: Checkpoint,
-    particles: int = PARTICLES,
-    seed: int = 0,
-    pieces: int = 1,
-    temperature: float = TEMPERATURE,
+    melody: Piece, network: Checkpoint, seed: int = 0, pieces: int = 1, **options
 ) -> list[Piece]:
     """The melody with other voices below it, as pieces for two hands; seeds count up from `seed`.
 
     The melody's notes come back as they were. It must stand on the grid (`quantise`), and its notes
-    must lie in `SUNG`. More `particles` find better voices and take longer. Raises ValueError for a
-    melody or a network that cannot be used.
+    must lie in `SUNG`. `options` are those of `fill_in`. Raises ValueError for a melody or a
+    network that cannot be used.
     """
     found = []
     for number in range(seed, seed + pieces):
-        run = fill_in(melody, network, particles, number, temperature)
+        run = fill_in(melody, network, seed=number, **options)
         found.append(with_voices(melody, network, run.path(run.chosen)))
     return found
 
@@ -55,7 +50,10 @@ def fill_in(
     seed: int = 0,
     temperature: float = TEMPERATURE,
 ) -> Particles:
-    """All particles that harmonise a melody, with their genealogy. See `harmonise`."""
+    """All particles that harmonise a melody, with their genealogy. See `harmonise`.
+
+    More `particles` find better voices and take longer.
+    """
     frames, ids = known_frames(melody, network), network.vocabulary.ids
     start, end = ids[BOS], ids[FRAME_END]
     return run_particles(network.predictor, frames, start, end, particles, seed, temperature)
@@ -67,9 +65,9 @@ def fill_in(
 def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     """A melody on the grid, and notices of what was changed to make it one.
 
-    The text is the name of a MIDI file, of which the top line is taken, or that of a track (counted
-    from 1); or notes and rests with their quarters and spaces between: "C4:1 D4:0.5 rest:0.5". A
-    melody that no voice can sing is moved. Raises ValueError for what cannot be read.
+    The text is what `music_from` reads; the top line is taken, of a MIDI file that of a `track`
+    (counted from 1) if one is given. A melody that no voice can sing is moved. Raises ValueError
+    for what cannot be read.
     """
     piece, read = music_from(text)
     notices, every = [], piece.notes
@@ -121,8 +119,7 @@ def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
     """
     if not isinstance(network.encoding, PianoRollEncoding):
         raise ValueError(
-            f"a network of the encoding {network.encoding.name!r} cannot be told a melody. Use one "
-            "of rolls"
+            f"{network.encoding.name!r} cannot be told a melody. Use a network of rolls"
         )
     if not len(melody):
         raise ValueError("there is no note in the melody. Give at least one")

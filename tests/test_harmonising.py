@@ -140,7 +140,7 @@ def test_a_melody_moves_by_octaves_or_else_by_the_fewest_semitones(tmp_path):
     ("text", "track", "message"),
     [
         ("tune.musicxml", None, "only MIDI files are read. Export it as MIDI first"),
-        ("C4:1 H4:1", None, "'H4' is no note name"),
+        ("C4:1 H4:1", None, "'H4:1' is no chord"),
         ("C4:1", 1, "a track is part of a MIDI file"),
         ("SCALE", 3, "has no track 3. Choose from 1 'Right', 2 'Left'"),
     ],

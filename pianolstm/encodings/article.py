@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pianolstm.encodings.base import Encoding, register
-from pianolstm.encodings.spelling import no_note_name, pitch_numbers, shifted
+from pianolstm.encodings.spelling import pitch_numbers, shifted
 from pianolstm.hands import MIDDLE_C, two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -111,7 +111,7 @@ class ArticleEncoding(Encoding):
         for index in reversed(range(len(tokens))):  # backwards, so that it is known
             pitches, _ = self.notes_of(tokens[index])
             if not pitches:
-                raise no_note_name(tokens[index].split("."))
+                raise ValueError(f"{tokens[index]!r} is no token such as 'C4', 'F#3' or '0.4.7'")
             steps = [plays_again[pitch < MIDDLE_C] - index for pitch in pitches]
             for pitch, number in zip(pitches, steps):
                 rows.append((STEP * index, min(STEP * number, LONGEST_HOLD), pitch, VELOCITY))

@@ -42,6 +42,7 @@ class Encoding(ABC):
 
     name: ClassVar[str]  # in the registry and in checkpoints
     needs_grid: ClassVar[bool] = False  # True: only pieces that `quantise` has put on the grid
+    shares: ClassVar[bool] = True  # networks share vectors of `features` unless told otherwise
     helpers: ClassVar[dict[str, object]] = {}  # fields that help a network → their value when on
 
     @abstractmethod
@@ -102,11 +103,6 @@ class Encoding(ABC):
         """
         pitches, ticks = self.notes_of(token)
         return len(pitches), max(1, len(pitches)) if ticks else 0
-
-    @property
-    def shares(self) -> bool:
-        """Whether networks share vectors of `features` between tokens unless told otherwise."""
-        return True
 
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
