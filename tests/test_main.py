@@ -194,7 +194,7 @@ def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_pat
 
 def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("here")
-    assert main(["compose", "--length", "4", "--out", str(tmp_path / "file")]) == 2
+    assert main(["compose", "--length", "60", "--out", str(tmp_path / "file")]) == 2
     assert "pianolstm compose: " in capsys.readouterr().err
 
 
