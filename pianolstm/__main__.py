@@ -41,7 +41,7 @@ def summaries() -> dict[str, str]:
     """Name and docstring of each command, without importing anything."""
     source = Path(__file__).with_name("commands.py").read_text(encoding="utf-8")
     found = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    return {f.name: ast.get_docstring(f) for f in found if f.name[0] != "_" if f.args.kwonlyargs}
+    return {node.name: ast.get_docstring(node) for node in found if node.name[0] != "_"}
 
 
 def options(function: Callable) -> dict[str, dict]:
@@ -103,7 +103,6 @@ def parser(command: str) -> argparse.ArgumentParser:
         )  # fmt: skip
         if name == command:
             function = getattr(import_module("pianolstm.commands"), name)
-            sub.set_defaults(function=function)
             for name_or_flag, words in options(function).items():
                 sub.add_argument(name_or_flag, **words)
     return top
@@ -142,9 +141,13 @@ def _value(text: str) -> object:
 
 def run(argv: Sequence[str]) -> object:
     """What the function of a command returns. Raises what it raises."""
-    args = vars(parser(argv[0] if argv else "").parse_args(argv))
-    function = args.pop("function")
-    del args["command"]
+    known, unknown = parser(argv[0] if argv else "").parse_known_args(argv)
+    if unknown:
+        quote = "Put notes, or a name with spaces, in quotation marks"
+        hint = "See --help" if unknown[0].startswith("-") else quote
+        raise ValueError(f"{unknown[0]} is not expected here. {hint}")
+    args = vars(known)
+    function = getattr(import_module("pianolstm.commands"), args.pop("command"))
     if "command" in inspect.signature(function).parameters:
         args["command"] = shlex.join(["python", "-m", "pianolstm", *argv])
     return function(**arguments(function, args))

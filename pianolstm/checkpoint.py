@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from pianolstm.encodings import Encoding, encoding_from_dict
+from pianolstm.encodings import Encoding, encoding_named
 from pianolstm.memory import PASSED_OVER, Memory
 from pianolstm.networks import NETWORKS, InSeveralKeys, NetworkConfig, build_network, network_config
 from pianolstm.vocabulary import Vocabulary, transposed_ids
@@ -200,7 +200,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         vocabulary = Vocabulary(header[part])
         tokens = vocabulary.tokens
         part = "encoding"
-        encoding = encoding_from_dict(header[part])
+        encoding = encoding_named(**header[part])
         part = "network"
         config = _of_right_types(NetworkConfig, header[part])
         if config.vocabulary_size != len(vocabulary):

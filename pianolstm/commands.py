@@ -14,7 +14,6 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +77,9 @@ def train(
     if last and not export:
         raise ValueError("last says which epoch export writes. Give export, or leave it out")
     data = load_songs(songs, encoding, None, only, at_least)
-    print(data.report, file=sys.stderr)
+    learn, choose, measure = np.bincount(data.parts, minlength=3)
+    print(f"{data.report}\n{len(data):,} pieces: {learn:,} to train on, {choose:,} to choose "
+          f"the best epoch (validation), {measure:,} for the test", file=sys.stderr)  # fmt: skip
     trained = _fit(data, network, out, command, settings, last)
     if export:
         print("half precision:", save_checkpoint(export, trained, dtype=torch.float16))
@@ -90,14 +91,13 @@ def _fit(
 ) -> Checkpoint:
     """Train, and print the result. Returns the best epoch, or the last one."""
     model, config = configure(network, data.encoding, len(data.vocabulary), settings)
-    begins = "from nothing"
+    last_epoch, begins = out / "last.safetensors", "begins from nothing"
+    goes_on, new = f"goes on from {last_epoch}", []
     if config.start and (start := load_pretrained(config.start)).vocabulary == data.vocabulary:
         before = ev.nll(start.model, data.valid, config.steps).mean
-        begins = f"from {config.start}, validation {before:.3f} nats a token"
-    last_epoch = out / "last.safetensors"
-    how = f"goes on from {last_epoch}" if last_epoch.exists() else f"begins {begins}"
+        begins = f"begins from {config.start}, validation {before:.3f} nats a token"
+    how = goes_on if last_epoch.exists() else begins
     print(f"training {how}; a line follows each epoch", file=sys.stderr, flush=True)
-    new: list[dict] = []
     try:
         with process_group():
             best = train_network(data, model, config, out, None,
@@ -105,11 +105,11 @@ def _fit(
             if rank():
                 sys.exit(0)  # the first of several processes says the rest
     except KeyboardInterrupt:
-        kept = f"goes on from {last_epoch}" if last_epoch.exists() else "starts again"
+        kept = goes_on if last_epoch.exists() else "starts again"
         raise KeyboardInterrupt(f"the epoch is lost. The same command {kept}") from None
     if not new:
         print("no epoch is left: give more --epochs or --seconds to go on", file=sys.stderr)
-    trained = load_checkpoint(out / "last.safetensors") if last else best
+    trained = load_checkpoint(last_epoch) if last else best
     if config.memory:
         trained.keys = ev.best_keys(trained, data)
         trained.memory = ev.best_memory(trained, data)
@@ -150,7 +150,6 @@ def benchmark(
     trained = trained or _fit(data, network, out, command, settings)
     entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
-    entry |= {"baselines": rows} if rows else {}
     label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
     print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
     return entry
@@ -172,13 +171,13 @@ def evaluate(
           f"{np.mean(counted == UNK_ID):.2%} unknown")  # fmt: skip
     print(f"{'uniform':<28}{np.log(V):8.3f} nats a token")
     print(f"{'unigram':<28}{ev.unigram_nll(data.train_all_keys, held_out, V):8.3f}")
-    rows, before = {"bigram": ev.fitted_bigram(data).losses(held_out)}, data.train_own_key
+    rows, past = {"bigram": ev.fitted_bigram(data).losses(held_out)}, data.train_own_key
     for name, network in loaded.items():
         if network.vocabulary != data.vocabulary:
             print(f"{name:<28} has another vocabulary: evaluate it on its own")
             continue
-        past, steps = np.concatenate(before), network.train_config.steps
-        rows[name] = ev.nll(network.model, held_out, steps, past).per_piece
+        steps = network.train_config.steps
+        rows[name] = ev.nll(network.model, held_out, steps, np.concatenate(past)).per_piece
     for name, losses in rows.items():
         note = ""
         if BOS in data.vocabulary and data.split:
@@ -203,9 +202,9 @@ def judge(
             raise ValueError(f"{songs}: a token store has no pieces; give a folder of MIDI files")
         generated = composing.imitations(network, data, seed, by_bigram=name == "bigram")
         # What the encoding cannot write must not give the human pieces away
-        code = network.encoding
-        human = [[code.decode(code.encode(piece)) for piece in part] for part in (
-            data.split.train, [*data.split.valid, *data.split.test])]  # fmt: skip
+        code, human = network.encoding, []
+        for part in (data.split.train, [*data.split.valid, *data.split.test]):
+            human.append([code.decode(code.encode(piece)) for piece in part])
         found = accuracy(train_judge(human[0], generated[0], seed), human[1], generated[1])
         judged = [len(long_enough(kind[1])) for kind in (human, generated)]
         entries.append({"composer": Path(name).stem, "accuracy": found.value,
@@ -245,9 +244,7 @@ def compose(
         network, seeds, [begun] * pieces, length, temperature, top_p, rules, bars
     )
     written = composing.like_its_prompt(written, prompt, network.encoding)
-    named = [replace(piece, name=name) for name, piece in zip(names, written)]
-    written = [output.played(piece, tempo, instrument) for piece in named]
-    out.mkdir(parents=True, exist_ok=True)
+    written = [output.played(*each, tempo, instrument) for each in zip(written, names)]
     for piece, number in zip(written, seeds):
         ended = EOS in network.vocabulary and "no end" not in piece.repaired
         how = "ended by itself" if ended else f"cut off after {length:,} tokens"
@@ -290,9 +287,9 @@ def harmonise(
     tune, notices = harmonising.read_melody(melody, track)
     _say("melody", notices, verbose)
     network, seeds = load_pretrained(checkpoint), _seeds(seed, pieces)
-    written = harmonising.harmonise(tune, network, particles, seeds[0], pieces, temperature)
-    written = [replace(piece, name=name) for name, piece in zip(names, written)]
-    out.mkdir(parents=True, exist_ok=True)
+    options = {"particles": particles, "temperature": temperature}
+    written = harmonising.harmonise(tune, network, seeds[0], pieces, **options)
+    written = [output.played(*each) for each in zip(written, names)]
     for piece, number in zip(written, seeds):
         files = output.write_files(piece, out, ("musicxml",), notation=True)
         print(f"{files}, in {spoken_key(piece.key)}; network '{checkpoint}', --seed {number} "

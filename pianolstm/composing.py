@@ -10,15 +10,8 @@ import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
 from pianolstm.dataset import Dataset
-from pianolstm.encodings import (
-    BOS,
-    EOS,
-    ArticleEncoding,
-    Encoding,
-    EventEncoding,
-    RhythmEncoding,
-)
-from pianolstm.encodings.event_tokens import BARS, number_bars, opening, sounding_key
+from pianolstm.encodings import BOS, EOS, ArticleEncoding, Encoding, EventEncoding, RhythmEncoding
+from pianolstm.encodings.event_tokens import BARS, opening, sounding_key
 from pianolstm.encodings.rhythm import REST
 from pianolstm.evaluation import fitted_bigram
 from pianolstm.evaluation.statistics import key_fits, key_of, written_key
@@ -53,16 +46,13 @@ def compose(
     """One piece for each seed, all side by side, of `length` tokens after the prompt at most.
 
     Unless given, the length is that of `usual_length`. prompts: one list of ids a piece; none is
-    `<bos>`, a beginning of the network's own. A network that has a memory recalls what each piece
+    `<bos>`, which the network must know. A network that has a memory recalls what each piece
     has said, its prompt included. A piece whose prompt was told its `bars` (see `read_prompt`) does
     not end before the last of them, and is cut there. The other options are those of `generate`. A
     piece that did not end by itself says so in `repaired` ("no end"), if the network's encoding has
-    an end at all. Raises ValueError as `generate` does, and for a length below 1, and for a network
-    that needs a prompt and gets none.
+    an end at all. Raises ValueError as `generate` does, and for a length below 1.
     """
     ids = network.vocabulary.ids
-    if prompts is None and BOS not in ids:
-        raise ValueError("this network knows no <bos>. Give each piece a prompt")
     prompts = [[ids[BOS]]] * len(seeds) if prompts is None else prompts
     length = usual_length(network) if length is None else length
     if length < 1:
@@ -70,7 +60,7 @@ def compose(
     if bars:
         rules = [LastBar(ids) for _ in seeds]
     new = generate(network.predictor, prompts, length, seeds, temperature, top_p=top_p,
-                   progress=None, stop=ids.get(EOS), counts=network.counts,
+                   progress=True, stop=ids.get(EOS), counts=network.counts,
                    memory=network.memory, rules=rules)  # fmt: skip
     pieces = pieces_of(network, prompts, new, length)
     return [piece.bars(1, bars) for piece in pieces] if bars else pieces
@@ -131,7 +121,7 @@ def imitations(
     for part in (data.train_own_key, [*data.valid, *data.test]):
         starts = [ids[:1] for ids in part]
         seeds = range(seed, seed := seed + len(starts))
-        new = generate(model, starts, length, seeds, progress=None, counts=counts,
+        new = generate(model, starts, length, seeds, progress=True, counts=counts,
                        stop=network.vocabulary.ids.get(EOS), memory=network.memory)  # fmt: skip
         generated.append(pieces_of(network, starts, new, length))
     return generated
@@ -145,15 +135,11 @@ def read_prompt(
 ) -> tuple[np.ndarray, list[str]]:
     """Ids of a prompt, and notices of what was replaced in it or left out.
 
-    A notice says in a few words what can be heard; details, if any, follow a colon.
-
-    `with_likely_key` settles its key. `bars` is how long the whole piece is told to become, for
-    networks that count bars down; given none, a prompt is told `USUAL_BARS`, and without a prompt
-    the network chooses. Raises ValueError for bars that another network cannot be told.
-
-    The text is the name of a MIDI file (its first two sounding bars), or chords and notes with
-    their quarters and spaces between, such as "C3.G3.E4:1 D4:0.5 rest:0.5". None gives the
-    network's own beginning. Raises ValueError for what cannot be read.
+    The text is what `music_from` reads (of a MIDI file the first two sounding bars); None gives the
+    network's own beginning. `bars` is how long the whole piece is told to become, for networks that
+    count bars down; without it a prompt is told `USUAL_BARS`, and otherwise the network chooses. A
+    notice says in a few words what can be heard; details, if any, follow a colon. Raises ValueError
+    for what cannot be read, and for bars that the network cannot be told.
     """
     known, encoding = checkpoint.vocabulary, checkpoint.encoding
     counts = getattr(encoding, "countdown", False)
@@ -162,19 +148,18 @@ def read_prompt(
     if bars is not None and not 1 <= bars < BARS:
         raise ValueError(f"--bars {bars}: give 1 to {BARS - 1}")
     if text is None:  # where there is no <bos>, a G major chord, or the first that is known
-        firsts = (BOS, "G2.D4.G4.B4", "7.11.2", known.tokens[1])
-        begun = [next(token for token in firsts if token in known)]
+        begun = [next(token for token in (BOS, "7.11.2", known.tokens[1]) if token in known)]
         return known.encode([*begun, "metre:4/4", f"bar:{bars}"] if bars else begun), []
     piece, notices = prompt_piece(text, encoding)
-    tokens = opening(encoding.encode(piece))
+    if not len(piece):
+        raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
+    tokens = encoding.encode(piece)
     if counts:
         given = sum(token.startswith("bar:") for token in tokens)
-        if not given:
-            raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
         if bars is not None and bars < given:
             raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
-        number_bars(tokens, bars or max(USUAL_BARS, given))
-    filled = fill_unknown(tokens, encoding, known)
+        bars = bars or max(USUAL_BARS, given)
+    filled = fill_unknown(opening(tokens, bars), encoding, known)
     if filled.replaced:
         number = len(filled.replaced)
         notices.append(f"{number} tokens that the network does not know were replaced: {filled}")
@@ -184,8 +169,8 @@ def read_prompt(
 def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     """The piece that a prompt describes, and notices of what is left out for this encoding."""
     article, words, notices = isinstance(encoding, ArticleEncoding), text.split(), []
-    whole, read = music_from(text, article)
-    piece, of_key = with_likely_key(whole, encoding)
+    piece, read = music_from(text)
+    piece, of_key = with_likely_key(piece, encoding)
     if read is not None:
         starts = piece.bar_starts()
         first = int(np.searchsorted(starts, piece.notes["onset"][0], side="right"))
@@ -199,12 +184,11 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     return piece, notices + of_key
 
 
-def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | None]:
+def music_from(text: str) -> tuple[Piece, Quantised | None]:
     """The piece of a MIDI file, on the grid, and what that took; or one that is written out.
 
     Written are notes, chords and rests with their quarters and spaces between, for example
-    "C3.G3.E4:1 D4:0.5 rest:0.5". For the `article`'s encoding, chords may also be spelled as it
-    does; durations and rests are passed over. Raises ValueError for what cannot be read.
+    "C3.G3.E4:1 D4:0.5 rest:0.5". Raises ValueError for what cannot be read.
     """
     if text.lower().endswith(MIDI_SUFFIXES):
         found = quantise(read_midi(text), bend=True)
@@ -214,10 +198,6 @@ def music_from(text: str, article: bool = False) -> tuple[Piece, Quantised | Non
     if text.lower().endswith(OTHER_ENDINGS) or os.path.exists(text):
         raise ValueError(f"{text}: only MIDI files are read. Export it as MIDI first")
     try:
-        if article:
-            words = [word for word in text.split() if not word.startswith(REST)]
-            chords = [word.partition(":")[0] for word in words]
-            return ArticleEncoding(voicing=True).decode(chords), None
         return RhythmEncoding().typed(text, name="melody"), None
     except ValueError as error:
         raise ValueError(f"{text}: {error}, or give the name of a MIDI file") from error
@@ -229,10 +209,8 @@ def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]
     An encoding that writes everything in C major or A minor needs a key, so that a piece without a
     signature is given one, too. Encodings that do not write keys need none.
     """
-    if not isinstance(encoding, EventEncoding) or not len(piece):
-        return piece, []
-    doubtful = contradicts_its_key(piece) if piece.key else encoding.home
-    if not doubtful:
+    doubtful = contradicts_its_key(piece) if piece.key else getattr(encoding, "home", False)
+    if not doubtful or not isinstance(encoding, EventEncoding):
         return piece, []
     signature = f"the notes contradict the key signature, {spoken_key(piece.key)}"
     found = signature if piece.key else "no key given"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pianolstm.encodings import ArticleEncoding, Encoding, encoding_from_dict
+from pianolstm.encodings import ArticleEncoding, Encoding, encoding_named
 from pianolstm.folder import read_folder
 from pianolstm.grid import quantise
 from pianolstm.piece import Piece, listed
@@ -89,7 +89,7 @@ class Dataset:
         """
         header, ids = open_store(folder)
         return cls(
-            encoding_from_dict(header["read"]["encoding"]),
+            encoding_named(**header["read"]["encoding"]),
             Vocabulary(header["vocabulary"]),
             header["tokens"],
             ids,

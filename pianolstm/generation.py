@@ -7,6 +7,7 @@ any machine (a token could differ only where the draw falls within rounding of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -59,10 +60,7 @@ def check_sampling(
 ) -> None:
     """Raise ValueError, with the way out, for settings that cannot be sampled with."""
     if not temperature > 0:
-        raise ValueError(
-            f"temperature is {temperature}; it must be above 0. "
-            "For the likeliest token every time, use greedy=True"
-        )
+        raise ValueError(f"temperature is {temperature}; it must be above 0 (or use greedy=True)")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}; it must be at least 1")
     if top_p is not None and not 0 < top_p <= 1:
@@ -85,7 +83,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     greedy: bool = False,
-    progress: bool | None = False,
+    progress: bool = False,
     stop: int | None = None,
     counts: Mapping[int, int] | None = None,
     memory: Memory | None = None,
@@ -96,8 +94,8 @@ def generate(
     prompts: ids, none empty; seeds: one a piece. `greedy` takes the likeliest id every time. At
     `stop`, the id of `<eos>`, a piece ends before it. `counts` are ids that number something, see
     `numbered`. With a `memory`, each piece recalls its own past. `rules`, one a piece, forbid ids.
-    `progress` shows a bar; None: only on a terminal. Returns the new ids, one array a piece. Raises
-    ValueError for impossible prompts, seeds or settings.
+    `progress` shows a bar on a terminal. Returns the new ids, one array a piece. Raises ValueError
+    for impossible prompts, seeds or settings.
     """
     check_sampling(temperature, top_k, top_p)
     if not all(map(len, prompts)):
@@ -107,8 +105,9 @@ def generate(
     pieces = [_Piece(*each, memory) for each in zip(prompts, seeds, rules, strict=True)]
     with torch.inference_mode(), threads_for(len(pieces)):
         logits, state = _read_prompts(model.eval(), prompts)
-        hidden = None if progress is None else not progress
-        for _ in tqdm(range(length), desc="compose, at most", unit="token", disable=hidden):
+        total = length if stop is None else math.inf  # nobody knows when a piece will end
+        hidden = None if progress else True  # None: unless there is a terminal
+        for _ in tqdm(range(length), "compose", total, unit="token", disable=hidden):
             for piece, row in zip(pieces, logits.cpu().numpy()):
                 if not piece.ended:
                     drawn = sample_next(piece.probabilities(row, settings), piece.generator)
@@ -191,10 +190,8 @@ def _read_prompts(model: nn.Module, prompts: Sequence[Sequence[int]]) -> tuple[t
             logits, state = model.step(torch.tensor([int(token)], device=device), state)
         states.append(state)
         rows.append(logits)
-    merged = []
-    for layers in zip(*states):  # the same layer of every piece
-        merged.append(tuple(torch.cat(parts) for parts in zip(*layers)))
-    return torch.cat(rows), merged
+    layers = zip(*states)  # each of every piece
+    return torch.cat(rows), [tuple(map(torch.cat, zip(*layer))) for layer in layers]
 
 
 def generate_by_window(model: nn.Module, start: Sequence[int], length: int = 500) -> np.ndarray:

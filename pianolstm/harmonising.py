@@ -28,22 +28,17 @@ PARTICLES, TEMPERATURE = 64, 0.7  # chosen on validation, see notebooks/harmonie
 
 
 def harmonise(
-    melody: Piece,
-    network: Checkpoint,
-    particles: int = PARTICLES,
-    seed: int = 0,
-    pieces: int = 1,
-    temperature: float = TEMPERATURE,
+    melody: Piece, network: Checkpoint, seed: int = 0, pieces: int = 1, **options
 ) -> list[Piece]:
     """The melody with other voices below it, as pieces for two hands; seeds count up from `seed`.
 
     The melody's notes come back as they were. It must stand on the grid (`quantise`), and its notes
-    must lie in `SUNG`. More `particles` find better voices and take longer. Raises ValueError for a
-    melody or a network that cannot be used.
+    must lie in `SUNG`. `options` are those of `fill_in`. Raises ValueError for a melody or a
+    network that cannot be used.
     """
     found = []
     for number in range(seed, seed + pieces):
-        run = fill_in(melody, network, particles, number, temperature)
+        run = fill_in(melody, network, seed=number, **options)
         found.append(with_voices(melody, network, run.path(run.chosen)))
     return found
 
@@ -55,7 +50,10 @@ def fill_in(
     seed: int = 0,
     temperature: float = TEMPERATURE,
 ) -> Particles:
-    """All particles that harmonise a melody, with their genealogy. See `harmonise`."""
+    """All particles that harmonise a melody, with their genealogy. See `harmonise`.
+
+    More `particles` find better voices and take longer.
+    """
     frames, ids = known_frames(melody, network), network.vocabulary.ids
     start, end = ids[BOS], ids[FRAME_END]
     return run_particles(network.predictor, frames, start, end, particles, seed, temperature)
@@ -67,9 +65,9 @@ def fill_in(
 def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     """A melody on the grid, and notices of what was changed to make it one.
 
-    The text is the name of a MIDI file, of which the top line is taken, or that of a track (counted
-    from 1); or notes and rests with their quarters and spaces between: "C4:1 D4:0.5 rest:0.5". A
-    melody that no voice can sing is moved by octaves. Raises ValueError for what cannot be read.
+    The text is what `music_from` reads; the top line is taken, of a MIDI file that of a `track`
+    (counted from 1) if one is given. A melody that no voice can sing is moved. Raises ValueError
+    for what cannot be read.
     """
     piece, read = music_from(text)
     notices, every = [], piece.notes
@@ -85,13 +83,21 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     melody = melody_of(replace(piece, notes=every))
     if len(melody) < len(every):
         notices.append(f"the top line is taken, {len(melody)} of {len(every)} notes")
-    pitches = melody.notes["pitch"].astype(int)
-    fitting = (n for n in sorted(range(-5, 6), key=abs) if {*(pitches + 12 * n)} <= {*SUNG})
-    if octaves := next(fitting, 0):
-        height, plural = "low" if octaves > 0 else "high", "s" * (abs(octaves) > 1)
-        notices.append(f"no voice sings so {height}: moved {octaves:+} octave{plural}")
-        melody = replace(melody.transpose(12 * octaves), key=melody.key)
+    if move := move_to_sing(melody):
+        way, height = ("up", "low") if move > 0 else ("down", "high")
+        number, unit = (abs(move), "semitone") if move % 12 else (abs(move) // 12, "octave")
+        plural = "s" * (number > 1)
+        notices.append(f"moved {way} by {number} {unit}{plural}, as no voice sings so {height}")
+        melody = replace(melody.transpose(move), key=None if move % 12 else melody.key)
     return melody, notices
+
+
+def move_to_sing(melody: Piece) -> int:
+    """By how many semitones a melody must move to lie in `SUNG`: octaves if they do, else the
+    fewest that do. 0 where it lies there already, or spans too much."""
+    pitches = melody.notes["pitch"].tolist() or SUNG
+    fitting = range(SUNG[0] - min(pitches), SUNG[-1] - max(pitches) + 1)
+    return min(fitting, key=lambda move: (move % 12 > 0, abs(move)), default=0)
 
 
 def melody_of(piece: Piece) -> Piece:
@@ -113,16 +119,16 @@ def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
     """
     if not isinstance(network.encoding, PianoRollEncoding):
         raise ValueError(
-            f"a network of the encoding {network.encoding.name!r} cannot be told a melody. Use one "
-            "of rolls"
+            f"{network.encoding.name!r} cannot be told a melody. Use a network of rolls"
         )
     if not len(melody):
         raise ValueError("there is no note in the melody. Give at least one")
     lowest, highest = int(melody.notes["pitch"].min()), int(melody.notes["pitch"].max())
     if lowest not in SUNG or highest not in SUNG:
         raise ValueError(
-            f"the melody spans {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
-            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Transpose it, or give a part of it"
+            f"the melody goes from {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
+            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Give one --track of the file, or a "
+            "part of the melody"
         )
     known = network.vocabulary
     heights = np.array(

@@ -27,12 +27,14 @@ def check_wishes(formats: Sequence[str], tempo: float | None, instrument: str | 
         program_named(instrument)
 
 
-def played(piece: Piece, tempo: float | None = None, instrument: str | None = None) -> Piece:
-    """The piece at another tempo (quarters a minute), or on another General MIDI instrument."""
+def played(
+    piece: Piece, name: str, tempo: float | None = None, instrument: str | None = None
+) -> Piece:
+    """The piece under a name, at a tempo (quarters a minute), on a General MIDI instrument."""
     notes = piece.notes.copy()
     if instrument is not None:
         notes["program"] = program_named(instrument)
-    return replace(piece, notes=notes, tempi=((0, tempo),) if tempo else piece.tempi)
+    return replace(piece, name=name, notes=notes, tempi=((0, tempo),) if tempo else piece.tempi)
 
 
 def free_names(out: Path, name: str, pieces: int) -> list[str]:
@@ -63,6 +65,7 @@ def write_files(
 
     The picture is a piano roll, with `notation` a score. `formats`: the score as such files, too.
     """
+    out.mkdir(parents=True, exist_ok=True)
     path, sound = out / piece.name, audio(piece)
     write_midi(piece, f"{path}.mid")
     sound.save(f"{path}.mp3")

@@ -52,9 +52,6 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.tokens == other.tokens
 
-    def __repr__(self) -> str:
-        return f"Vocabulary({len(self)} tokens)"
-
     def encode(self, tokens: Sequence[str], strict: bool = False) -> np.ndarray:
         """Tokens → ids, shape (T,). Unknown ones become `<unk>`, or raise if `strict`.
 

@@ -245,5 +245,5 @@ def test_the_last_chord_is_announced_as_it_comes_near():
     begun = opening(tokens, 9)
     assert not any(t.startswith("left:") for t in begun) and EOS not in begun
     assert [t for t in begun if t.startswith("bar:")] == ["bar:9", "bar:8"]
-    with pytest.raises(ValueError, match="approach is -1; give a number of quarters from 0"):
+    with pytest.raises(ValueError, match="approach is -1; give 0 to 1000 quarters"):
         EventEncoding(approach=-1)

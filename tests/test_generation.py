@@ -55,6 +55,16 @@ def test_prompts_must_be_there_and_have_seeds(tiny):
         generate(tiny[0], [[1], [2]], 3)
 
 
+def test_the_bar_tells_how_many_tokens_are_to_come_only_where_that_is_known(
+    tiny, capsys, monkeypatch
+):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    generate(tiny[0], [[1]], 3, progress=True)
+    assert "3/3 [" in capsys.readouterr().err
+    generate(tiny[0], [[1]], 3, progress=True, stop=0)
+    assert "compose: 3token [" in capsys.readouterr().err
+
+
 def test_draws_follow_the_distribution():
     generator = np.random.default_rng(0)
     p = np.array([0.0, 0.7, 0.3])

@@ -111,19 +111,36 @@ def test_melodies_are_read_from_midi_and_from_text(tmp_path, scale):
     assert melody.notes["pitch"].tolist() == [60, 62, 64, 65, 67, 69, 71, 72]
     assert "the top line is taken, 8 of 10 notes" in notices
     low, notices = read_melody(path, track=2)
-    assert low.notes["pitch"].tolist() == [60, 55] and "moved +1 octave" in notices[-1]
+    assert low.notes["pitch"].tolist() == [60, 55]
+    assert notices[-1] == "moved up by 1 octave, as no voice sings so low"
     chords, notices = read_melody("C4.E4.G4:1 D4.F4:1")
     assert chords.notes["pitch"].tolist() == [67, 65]
     assert notices == ["the top line is taken, 2 of 5 notes"]
     high, notices = read_melody("C7:1 D7:0.5")
-    assert high.notes["pitch"].tolist() == [84, 86] and "so high: moved -1" in notices[0]
+    assert high.notes["pitch"].tolist() == [84, 86]
+    assert notices == ["moved down by 1 octave, as no voice sings so high"]
+
+
+def test_a_melody_moves_by_octaves_or_else_by_the_fewest_semitones(tmp_path):
+    for low, high, moved, notice in (
+        (39, 63, 12, "moved up by 1 octave, as no voice sings so low"),
+        (48, 84, 3, "moved up by 3 semitones, as no voice sings so low"),
+        (52, 88, -1, "moved down by 1 semitone, as no voice sings so high"),
+        (102, 120, -36, "moved down by 3 octaves, as no voice sings so high"),
+        (51, 87, 0, None),
+        (50, 87, 0, None),  # spans too much
+    ):
+        piece = Piece.from_quarters([(0, 1, low), (1, 1, high)], 12)
+        melody, notices = read_melody(str(write_midi(piece, tmp_path / "tune.mid")))
+        assert melody.notes["pitch"].tolist() == [low + moved, high + moved]
+        assert notice in notices or notice is None
 
 
 @pytest.mark.parametrize(
     ("text", "track", "message"),
     [
         ("tune.musicxml", None, "only MIDI files are read. Export it as MIDI first"),
-        ("C4:1 H4:1", None, "'H4' is no note name"),
+        ("C4:1 H4:1", None, "'H4:1' is no chord"),
         ("C4:1", 1, "a track is part of a MIDI file"),
         ("SCALE", 3, "has no track 3. Choose from 1 'Right', 2 'Left'"),
     ],
@@ -137,7 +154,9 @@ def test_what_cannot_be_read_is_refused(tmp_path, scale, text, track, message):
 @pytest.mark.parametrize("text", ["", "rest:4", "C2:1 C7:1"])
 def test_what_cannot_be_harmonised_is_refused(text):
     melody, _ = read_melody(text)
-    with pytest.raises(ValueError, match=r"no note in the melody|spans C2 to C7; .* Transpose it"):
+    with pytest.raises(
+        ValueError, match=r"no note in the melody|from C2 to C7; .*Give one --track"
+    ):
         harmonise(melody, NETWORK)
 
 

@@ -43,8 +43,7 @@ def test_train_evaluate_compose(tmp_path, small_folder, capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("uniform", "unigram", "bigram", "best"))
 
-    prompt = exported.vocabulary.tokens[1]
-    options = ["--length", "12", "--prompt", prompt, "--out", str(tmp_path), "--name", "piece"]
+    options = ["--length", "12", "--prompt", "C4", "--out", str(tmp_path), "--name", "piece"]
     assert main(["compose", "--checkpoint", str(best), *options]) == 0
     assert len(set(read_midi(tmp_path / "piece.mid").onsets)) == 13
     assert (tmp_path / "piece.mp3").exists() and (tmp_path / "piece.png").exists()
@@ -157,6 +156,8 @@ def test_a_folder_of_five_pieces_from_reading_to_composing(tmp_path, song_pieces
     assert main(["read", str(folder), "--out", str(store), *options]) == 0
     train = ["train", "--songs", str(store), "--out", str(run), "--hidden", "8"]
     assert main([*train, "--epochs", "2"]) == 0
+    parts = r"5 pieces: (\d) to train on, (\d) to choose the best epoch \(validation\), (\d) for"
+    assert sum(map(int, re.search(parts, capsys.readouterr().err).groups())) == 5
     assert main([*train, "--encoding", "rhythm"]) == 2
     refused = capsys.readouterr().err
     assert "which need not be given again" in refused and "Leave --encoding out" in refused
@@ -164,14 +165,6 @@ def test_a_folder_of_five_pieces_from_reading_to_composing(tmp_path, song_pieces
     compose = ["compose", "--checkpoint", str(run / "best.safetensors"), "--prompt", prompt]
     assert main([*compose, "--length", "200", "--name", "mine", "--out", str(tmp_path)]) == 0
     assert len(read_midi(tmp_path / "mine.mid")) > 8
-
-
-def test_compose_begins_and_ends_by_itself(tmp_path, capsys):
-    assert main(["compose", "--out", str(tmp_path)]) == 0
-    assert "ended by itself" in capsys.readouterr().out
-    piece = read_midi(tmp_path / "composition.mid")
-    assert len(piece) > 50
-    assert len(set(piece.notes["duration"].tolist())) > 2
 
 
 def test_compose_goes_on_from_a_midi_file(tmp_path, songs_folder, capsys):
@@ -199,24 +192,9 @@ def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_pat
     )
 
 
-def test_compose_begins_by_itself_with_every_network(tmp_path):
-    for network in ("note", "article"):
-        options = ["--length", "3", "--out", str(tmp_path), "--name", f"{network}.mid"]
-        assert main(["compose", "--checkpoint", network, *options]) == 0
-        assert len(read_midi(tmp_path / f"{network}.mid")) >= 4
-
-
-def test_compose_takes_notes_as_musicians_write_them(tmp_path):
-    start = ["compose", "--length", "3", "--seed", "1", "--prompt"]
-    for i, prompt in enumerate(("B-2.F3.D4.B-4", "Bb2.F3.D4.A#4")):
-        assert main([*start, prompt, "--out", str(tmp_path / str(i))]) == 0
-    one, two = (read_midi(tmp_path / f"{i}/composition.mid") for i in range(2))
-    assert one == two and set(one.notes["pitch"][:4]) == {46, 53, 62, 70}
-
-
 def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("here")
-    assert main(["compose", "--length", "4", "--out", str(tmp_path / "file")]) == 2
+    assert main(["compose", "--length", "60", "--out", str(tmp_path / "file")]) == 2
     assert "pianolstm compose: " in capsys.readouterr().err
 
 
@@ -225,7 +203,10 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
     [
         (["train", "--songs", "nowhere"], "no such folder"),
         (["compose", "--checkpoint", "gone.safetensors"], "no such checkpoint"),
-        (["compose", "--prompt", "H9", "--length", "3"], "'H9' is no note name; expected one"),
+        (
+            ["compose", "--prompt", "H9", "--length", "3"],
+            "H9: 'H9:1' is no chord with its quarters",
+        ),
         (["compose", "--prompt", "song.musicxml"], "only MIDI files are read. Export it as MIDI"),
         (["compose", "--prompt", "gone.mid"], "gone.mid: cannot be opened"),
         (["compose", "--length", "0"], "--length 0: give at least 1"),
@@ -234,11 +215,14 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         (["compose", "--seed", "-1"], "--seed -1: give 0 or more"),
         (["compose", "--checkpoint", "nosuch"], "article, article_2019, ensemble, events, form"),
         (["compose", "--prompt", __file__], "only MIDI files are read"),
-        (["compose", "--prompt", "READ.md"], "READ.md: 'READ' is no note name"),
+        (["compose", "--prompt", "READ.md"], "READ.md: 'READ.md:1' is no chord"),
         (["compose", "--tempo", "0"], "--tempo 0: give 4 to 960 quarters a minute"),
         (["compose", "--format", "pdf"], "--format pdf: choose from musicxml, svg, png"),
         (["compose", "--instrument", "kazoo"], "no instrument 'kazoo'. Choose from Acoustic Grand"),
-        (["compose", "--prompt", "C4:0.1"], "no chord with a duration in 1/12 quarter"),
+        (
+            ["compose", "--prompt", "C4:0.1"],
+            "'C4:0.1' is no chord with its quarters (steps of 1/12)",
+        ),
         (["train", "--helpers", "house"], "'events' has no helper house; choose from home, "),
         (["train", "--encoding", "rhythm", "--helpers", "home"], "'rhythm' has no helper home"),
         (["train", "--set", "clip"], "--set clip: give FIELD=VALUE"),
@@ -248,6 +232,9 @@ def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
         ),
         (["train", "--encoding", "morse"], "unknown encoding 'morse'; known are article"),
         (["compose", "--temperature", "0"], "temperature is 0.0; it must be above 0"),
+        (["harmonise", "C4:1", "D4:1"], "D4:1 is not expected here. Put notes, or a name with "),
+        (["compose", "--prompt", "C4:1", "D4:1"], "Put notes, or a name with spaces, in quotation"),
+        (["compose", "--tempi", "90"], "--tempi is not expected here. See --help"),
     ],
 )
 def test_faults_of_the_user_are_one_line(command, message, tmp_path, monkeypatch, capsys):
@@ -340,8 +327,7 @@ def test_every_command_that_we_print_is_understood():
     for line in lines:
         argv = shlex.split(line)
         args = vars(parser(argv[0]).parse_args(argv))
-        del args["command"]
-        found = arguments(args.pop("function"), args)
+        found = arguments(getattr(commands, args.pop("command")), args)
         settings = {k: v for k, v in found.items() if k in {*SETTINGS, "clip", "warmup"}}
         if argv[0] in ("train", "benchmark"):
             known = found.get("encoding") or ArticleEncoding()

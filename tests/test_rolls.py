@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pianolstm.encodings import BOS, PianoRollEncoding, encoding_from_dict
+from pianolstm.encodings import BOS, PianoRollEncoding
 from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network
@@ -71,7 +71,6 @@ def test_interface():
     assert ENCODING.hidden_counts("C4") == (1, 0) and ENCODING.hidden_counts(FRAME_END) == (0, 0)
     assert ENCODING.features(["C4", FRAME_END]).sum(axis=1).tolist() == [2, 0]
     assert len(ENCODING.all_tokens()) == 90
-    assert encoding_from_dict(PianoRollEncoding(4).to_dict()) == PianoRollEncoding(4)
 
 
 def test_probabilities_of_all_rolls_of_two_frames_sum_to_one():

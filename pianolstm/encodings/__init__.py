@@ -10,7 +10,6 @@ from pianolstm.encodings.base import (
     RESOLUTION,
     Encoding,
     PieceError,
-    encoding_from_dict,
     encoding_named,
     register,
 )

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pianolstm.encodings.base import Encoding, register
-from pianolstm.encodings.spelling import no_note_name, pitch_numbers, shifted
+from pianolstm.encodings.spelling import pitch_numbers, shifted
 from pianolstm.hands import MIDDLE_C, two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -41,9 +41,18 @@ def normal_order(pitch_classes: frozenset[int]) -> tuple[int, ...]:
     return min(rotations, key=spread, default=())
 
 
-# Pitches that start together, one byte each, → their token; without `voicing`, and with it
-_TOKENS: tuple[dict[bytes, str], dict[bytes, str]] = {}, {}
-MOST_TOKENS = 100_000  # a large collection has millions of different chords
+@lru_cache(maxsize=100_000)  # a large collection has millions of different chords
+def chord_token(pitches: bytes, voicing: bool) -> str:
+    """The token of pitches (MIDI numbers, one byte each) that start together."""
+    distinct = sorted(set(pitches))
+    if len(distinct) == 1 or voicing:
+        return ".".join(map(pitch_name, distinct))
+    return classes_token(distinct)
+
+
+def classes_token(pitches: Sequence[int]) -> str:
+    """Pitch classes in normal order, also of a single one."""
+    return ".".join(map(str, normal_order(frozenset(pitch % 12 for pitch in pitches))))
 
 
 @register
@@ -71,22 +80,7 @@ class ArticleEncoding(Encoding):
         onsets, pitches = piece.notes["onset"], piece.notes["pitch"].tobytes()  # one byte a pitch
         changes = (onsets[1:] != onsets[:-1]).nonzero()[0] + 1
         bounds = [0, *changes.tolist(), len(piece)]
-        known = _TOKENS[self.voicing]
-        if len(known) > MOST_TOKENS:
-            known.clear()
-        chords = [pitches[a:b] for a, b in pairwise(bounds)]
-        return [known.get(c) or known.setdefault(c, self.token(c)) for c in chords]
-
-    def token(self, pitches: Sequence[int]) -> str:
-        """The token of pitches (MIDI numbers) that start together."""
-        distinct = sorted(set(pitches))
-        if len(distinct) == 1 or self.voicing:
-            return ".".join(map(pitch_name, distinct))
-        return self.chord(distinct)
-
-    def chord(self, pitches: Sequence[int]) -> str:
-        """Pitch classes in normal order, also of a single one."""
-        return ".".join(map(str, normal_order(frozenset(pitch % 12 for pitch in pitches))))
+        return [chord_token(pitches[a:b], self.voicing) for a, b in pairwise(bounds)]
 
     def transpose(self, token: str, semitones: int) -> str:
         """The token of the same notes `semitones` higher; `<unk>` stays what it is.
@@ -96,8 +90,9 @@ class ArticleEncoding(Encoding):
         pitches = [shifted(pitch, semitones) for pitch in self.notes_of(token)[0]]
         if not pitches:
             return token
-        # Pitch classes stay what they are: "0" alone stands for octaves
-        return self.chord(pitches) if token[0].isdigit() else self.token(pitches)
+        if token[0].isdigit():  # pitch classes stay what they are: "0" alone stands for octaves
+            return classes_token(pitches)
+        return chord_token(bytes(pitches), self.voicing)
 
     def notes_of(self, token: str) -> tuple[list[int], int]:
         """MIDI numbers of a token; it has no duration.
@@ -116,11 +111,10 @@ class ArticleEncoding(Encoding):
         for index in reversed(range(len(tokens))):  # backwards, so that it is known
             pitches, _ = self.notes_of(tokens[index])
             if not pitches:
-                raise no_note_name(tokens[index].split("."))
-            for pitch in pitches:
-                steps = plays_again[pitch < MIDDLE_C] - index
-                rows.append((STEP * index, min(STEP * steps, LONGEST_HOLD), pitch, VELOCITY))
-            for pitch in pitches:
+                raise ValueError(f"{tokens[index]!r} is no token such as 'C4', 'F#3' or '0.4.7'")
+            steps = [plays_again[pitch < MIDDLE_C] - index for pitch in pitches]
+            for pitch, number in zip(pitches, steps):
+                rows.append((STEP * index, min(STEP * number, LONGEST_HOLD), pitch, VELOCITY))
                 plays_again[pitch < MIDDLE_C] = index
         return two_hands(rows, RESOLUTION, name, at_middle_c=True)
 

@@ -40,8 +40,9 @@ class Encoding(ABC):
     The first four methods must be written; of the others, override what does not fit.
     """
 
-    name: ClassVar[str] = ""  # in the registry and in checkpoints
+    name: ClassVar[str]  # in the registry and in checkpoints
     needs_grid: ClassVar[bool] = False  # True: only pieces that `quantise` has put on the grid
+    shares: ClassVar[bool] = True  # networks share vectors of `features` unless told otherwise
     helpers: ClassVar[dict[str, object]] = {}  # fields that help a network → their value when on
 
     @abstractmethod
@@ -103,11 +104,6 @@ class Encoding(ABC):
         pitches, ticks = self.notes_of(token)
         return len(pitches), max(1, len(pitches)) if ticks else 0
 
-    @property
-    def shares(self) -> bool:
-        """Whether networks share vectors of `features` between tokens unless told otherwise."""
-        return True
-
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
         return {"encoding": self.name, **asdict(self)}
@@ -118,9 +114,9 @@ def trimmed(tokens: Sequence[str]) -> tuple[list[str], Counter[str]]:
 
     And what was wrong with the ends, counted as `Piece.repaired` does.
     """
-    tokens = list(tokens)
-    end = tokens.index(EOS) if EOS in tokens else len(tokens)
-    after = max(0, len(tokens) - end - 1)
+    tokens = [*tokens]
+    end = [*tokens, EOS].index(EOS)
+    after = len(tokens[end + 1 :])
     repaired = Counter({"no end": int(end == len(tokens)), "tokens after the end": after})
     return tokens[int(tokens[:1] == [BOS]) : end], repaired
 
@@ -131,10 +127,8 @@ ENCODINGS: dict[str, type[Encoding]] = {}
 def register(kind: type[Encoding]) -> type[Encoding]:
     """Make an encoding known to checkpoints and to the command line. Use it as a decorator.
 
-    Raises ValueError for a class without a name or a method, or with the name of another class.
+    Raises ValueError for the name of another class.
     """
-    if missing := [*sorted(kind.__abstractmethods__), *([] if kind.name else ["a name"])]:
-        raise ValueError(f"{kind.__name__} lacks {', '.join(missing)}. See Encoding")
     known = ENCODINGS.get(kind.name, kind)
     if known.__qualname__ != kind.__qualname__:
         raise ValueError(f"the name {kind.name!r} is taken by {known.__name__}. Choose another")
@@ -142,26 +136,18 @@ def register(kind: type[Encoding]) -> type[Encoding]:
     return kind
 
 
-def encoding_named(name: str, helpers: Sequence[str] = (), **settings) -> Encoding:
-    """An encoding of the registry with some of its `helpers` on, and with other settings.
+def encoding_named(encoding: str, helpers: Sequence[str] = (), **settings) -> Encoding:
+    """The encoding of a name with some of its `helpers` on, and with other settings.
 
-    Raises ValueError for a name, a helper or a setting that it does not have.
+    `encoding_named(**header)` is the encoding that `to_dict` described. Raises ValueError for a
+    name or a helper that does not exist, TypeError for such a setting.
     """
-    if name not in ENCODINGS:
+    if encoding not in ENCODINGS:
         known = ", ".join(ENCODINGS)
-        raise ValueError(f"unknown encoding {name!r}; known are {known}. Register it first")
-    kind = ENCODINGS[name]
-    if unknown := [helper for helper in helpers if helper not in kind.helpers]:
-        known = ", ".join(kind.helpers) or "none"
-        missing = ", ".join(unknown)
-        raise ValueError(f"the encoding {name!r} has no helper {missing}; choose from {known}")
-    try:
-        return kind(**{helper: kind.helpers[helper] for helper in helpers} | settings)
-    except TypeError as error:
-        raise ValueError(f"encoding {name!r}: {error}") from None
-
-
-def encoding_from_dict(header: dict) -> Encoding:
-    """The encoding that `to_dict` described. Raises ValueError for an unknown name or setting."""
-    settings = {field: value for field, value in header.items() if field != "encoding"}
-    return encoding_named(header.get("encoding"), **settings)
+        raise ValueError(f"unknown encoding {encoding!r}; known are {known}. Register it first")
+    kind = ENCODINGS[encoding]
+    for helper in helpers:
+        if helper not in kind.helpers:
+            known = ", ".join(kind.helpers) or "none"
+            raise ValueError(f"{encoding!r} has no helper {helper}; choose from {known}")
+    return kind(**{helper: kind.helpers[helper] for helper in helpers} | settings)

@@ -46,7 +46,7 @@ def token_values(home: bool, tracks: bool, approach: int) -> dict[str, tuple[str
 
 def bar_ticks(beats: int, unit: int) -> int:
     """Length of a bar."""
-    return max(1, RESOLUTION * 4 * beats // unit)
+    return RESOLUTION * 4 * beats // unit
 
 
 def time_tokens(kind: str, ticks: int) -> list[str]:
@@ -138,19 +138,13 @@ class EventReader:
 
     def read(self, kind: str, number: int) -> None:
         """Take in a token, as `EventEncoding.value` reads it."""
-        if kind in ("", MORE):  # no token of ours; a part of the next time
-            self.repaired["unreadable tokens"] += kind == ""
-            self.more += kind == MORE
-            return
         if kind in ("at", "for"):
-            number += self.more * LONGEST
-            self.more = 0
-        if kind != "for":
+            number, self.more = number + self.more * LONGEST, 0
+        if kind not in ("for", MORE, ""):
             self.drop_waiting()
         if kind == "bar" or (kind == "at" and self.bar_end == 0):
-            metre = [COMMON, *self.metres.values()][-1]
             self.bar_start = self.time = self.bar_end
-            self.bar_end += bar_ticks(*metre)
+            self.bar_end += bar_ticks(*[COMMON, *self.metres.values()][-1])
         match kind:
             case "at" if self.bar_start + number < self.bar_end:
                 self.time = self.bar_start + number
@@ -174,6 +168,10 @@ class EventReader:
                 self.programs[self.track] = number
             case "home" | "key":
                 self.repaired[kind] += self.first.setdefault(kind, number) != number
+            case "more":  # a part of the next time
+                self.more += 1
+            case "":  # no token of ours
+                self.repaired["unreadable tokens"] += 1
 
     def drop_waiting(self) -> None:
         """Count `more` and a pitch that still wait for what should have followed them."""

@@ -59,9 +59,7 @@ class EventEncoding(Encoding):
 
     def __post_init__(self) -> None:
         if not 0 <= self.approach <= FURTHEST:
-            raise ValueError(
-                f"approach is {self.approach}; give a number of quarters from 0 to {FURTHEST}"
-            )
+            raise ValueError(f"approach is {self.approach}; give 0 to {FURTHEST} quarters")
 
     # ---- notes to tokens
 

@@ -13,14 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pianolstm.encodings.base import BOS, EOS, RESOLUTION, Encoding, register, trimmed
-from pianolstm.encodings.spelling import (
-    no_note_name,
-    on_grid,
-    pitch_numbers,
-    quarters_text,
-    shifted,
-    ticks_of,
-)
+from pianolstm.encodings.spelling import on_grid, pitch_numbers, quarters_text, shifted, ticks_of
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
@@ -80,12 +73,9 @@ class RhythmEncoding(Encoding):
         """
         tokens = [token if ":" in token else f"{token}:1" for token in text.split()]
         for token in tokens:
-            names, _, time = token.rpartition(":")
-            if not names or not ticks_of(time):
-                raise ValueError(
-                    f"{token!r} is no chord with a duration in 1/{RESOLUTION} quarter, such as "
-                    "'E4.G4:0.5' or 'E4:1/3'"
-                )
             if not self.notes_of(token)[1]:
-                raise no_note_name(names.split("."))
+                raise ValueError(
+                    f"{token!r} is no chord with its quarters (steps of 1/{RESOLUTION}), such as "
+                    "'E4.G4:0.5', 'F#3:1/3' or 'E-5:2'"
+                )
         return self.decode(tokens, name)

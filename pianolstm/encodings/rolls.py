@@ -55,9 +55,8 @@ class PianoRollEncoding(Encoding):
         outside = (pitch < LOWEST) | (pitch > HIGHEST)
         if outside.any():
             raise PieceError(
-                f"piece {piece.name!r}: {int(outside.sum())} notes lie outside of the 88 keys "
-                f"({LOWEST} to {HIGHEST}), the first is {pitch[outside][0]}. Transpose it or leave "
-                "them out"
+                f"piece {piece.name!r}: {outside.sum()} notes lie outside of the 88 keys ({LOWEST} "
+                f"to {HIGHEST}), the first is {pitch[outside][0]}. Transpose it or leave them out"
             )
         roll = np.zeros((-(-piece.end * self.frames // piece.ticks_per_quarter), KEYS), dtype=bool)
         for start, end, key in zip(*self.covered(piece), pitch.astype(int) - LOWEST):

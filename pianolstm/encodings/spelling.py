@@ -28,12 +28,6 @@ def pitch_numbers(names: Sequence[str]) -> list[int]:
     return numbers if all(0 <= number <= 127 for number in numbers) else []
 
 
-def no_note_name(names: Sequence[str]) -> ValueError:
-    """The error that names the first of several that cannot be read."""
-    wrong = next(name for name in names if not pitch_numbers([name]))
-    return ValueError(f"{wrong!r} is no note name; expected one such as 'C4', 'F#3' or 'E-5'")
-
-
 def shifted(pitch: int, semitones: int, low: int = 0, high: int = 127) -> int:
     """A pitch `semitones` higher, moved by an octave where it would leave `low` to `high`."""
     moved = pitch + semitones
