@@ -78,7 +78,7 @@ def train(
         raise ValueError("last says which epoch export writes. Give export, or leave it out")
     data = load_songs(songs, encoding, None, only, at_least)
     learn, choose, measure = np.bincount(data.parts, minlength=3)
-    print(f"{data.report}\n{len(data):,} pieces: {learn:,} to train on, {choose:,} to choose "
+    print(f"{data.report}\n{len(data.parts):,} pieces: {learn:,} to train on, {choose:,} to choose "
           f"the best epoch (validation), {measure:,} for the test", file=sys.stderr)  # fmt: skip
     trained = _fit(data, network, out, command, settings, last)
     if export:

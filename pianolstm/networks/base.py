@@ -103,9 +103,12 @@ def build_network(
 def check_interface(model: nn.Module, vocabulary_size: int) -> None:
     """Ask a network as training, validation and writing will; it is left in evaluation mode.
 
-    Raises AttributeError, which names it, for what is missing, and TypeError for logits of another
-    shape.
+    Raises AttributeError, which names it, for what is missing, and TypeError for another way of
+    reading and for logits of another shape.
     """
+    name = type(model).__name__
+    if model.reads not in ("streams", "windows"):
+        raise TypeError(f"{name}.reads is {model.reads!r}; it must be 'streams' or 'windows'")
     ids = torch.zeros(2, 3, dtype=torch.long, device=next(model.parameters()).device)
     with torch.no_grad():
         logits, _ = model.eval().step(ids[:, 0], model.zero_state(2))
@@ -113,7 +116,6 @@ def check_interface(model: nn.Module, vocabulary_size: int) -> None:
         others = model.predict_next(ids) if model.reads == "windows" else model(ids)[0][:, -1]
     if not logits.shape == others.shape == (2, vocabulary_size):
         found = f"{tuple(logits.shape)} and {tuple(others.shape)}"
-        name = type(model).__name__
         raise TypeError(f"{name}: logits of shapes {found}, not (2, {vocabulary_size})")
 
 
