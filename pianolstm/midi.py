@@ -91,7 +91,8 @@ def read_midi(path: str | Path, instruments: str = "all") -> Piece:
     format 2 or with SMPTE time, and its subclass `NoNotesError` for one without notes to read
     (drums alone count as none). Raises ValueError for an unknown choice of instruments.
     """
-    path, chosen = Path(path), programs_of(instruments)
+    path = path if isinstance(path, Path) else Path(path)
+    chosen = programs_of(instruments)
     dropped: Counter[str] = Counter()
     repaired: Counter[str] = Counter()
     ticks_per_quarter, tracks = split_tracks(path, repaired)
@@ -104,8 +105,8 @@ def read_midi(path: str | Path, instruments: str = "all") -> Piece:
     if not len(notes):
         raise NoNotesError(path, dict(+dropped))
     # Unsigned, because symusic's 32 bits overflow: what is below 0 is far from the start, too
-    latest = max(notes["onset"].view(np.uint64).max(), notes["duration"].max())
-    if latest > LONGEST * ticks_per_quarter:
+    latest = int(notes["onset"].view(np.uint64).max()), int(notes["duration"].max())
+    if max(latest) > LONGEST * ticks_per_quarter:
         found = f"a note more than {LONGEST:,} quarters from the start"
         raise MidiParseError(path, found, "Its times are damaged; get another copy")
     names = [part.name for part in score.tracks]
