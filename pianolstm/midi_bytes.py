@@ -114,12 +114,13 @@ def parse_tracks(
     Raises RuntimeError, or what else symusic meets, on damage.
     """
     cut = [track.removesuffix(END) for track in tracks]
+    is_odd = any(not track.endswith(END) or IMPOSSIBLE.search(track) for track in tracks)
     try:
         score, notes = _closed_score(ticks_per_quarter, cut)
-        is_whole = notes["duration"].max(initial=0) < FAR
+        is_odd |= notes["duration"].max(initial=0) >= FAR
     except RuntimeError:  # also where a track ends before its last bytes
-        is_whole = False
-    if not is_whole or any(map(IMPOSSIBLE.search, cut)):
+        is_odd = True
+    if is_odd:
         cut = [repair(track, repaired) for track in tracks]
         score, notes = _closed_score(ticks_per_quarter, cut)
         endless = notes["duration"] >= FAR

@@ -34,6 +34,7 @@ from pianolstm.piece import listed, printable
 from pianolstm.split import PARTS, soprano_line, split_groups
 from pianolstm.vocabulary import Vocabulary
 
+Kept = tuple[str, int, str]  # of a piece: its file, number of tokens, digest of the soprano line
 COLUMNS = ("file", "status", "note_ons", "notes", "tokens", "dropped", "repaired", "joined",
            "message")  # fmt: skip
 
@@ -143,8 +144,8 @@ def build_store(
     number of files and of classes, not of tokens. Stopped at any moment, it leaves nothing at
     `out`. `processes` and the main guard that a script needs with more than one: see `map_files`.
 
-    Raises StoreError if `out` exists or cannot be written or nothing can be stored, ValueError for
-    fewer than three groups, and FileNotFoundError without MIDI files.
+    Raises StoreError if `out` exists or nothing can be stored, OSError where it cannot be written,
+    ValueError for fewer than three groups, and FileNotFoundError without MIDI files.
     """
     folder, out, config = Path(folder), Path(out), config or ReadConfig()
     if out.exists():
@@ -162,8 +163,6 @@ def build_store(
             raise StoreError(f"{folder}: no notes to store. {report}")
         _write_header(unfinished, config, report, tokens, pieces)
         os.replace(unfinished, out)
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return report
@@ -171,11 +170,10 @@ def build_store(
 
 def _write_files(
     folder: Path, results: Iterable[tuple[str, FileResult | None]], report: FolderReport
-) -> tuple[list[str], list[tuple[str, int, str]]]:
+) -> tuple[list[str], list[Kept]]:
     """Write ids.bin and report.csv while the results come, each with the name of its file.
 
-    Tokens are numbered as they come. Returns them, and of each piece that is kept the name, the
-    number of tokens and the digest of the soprano line.
+    Tokens are numbered as they come. Returns all of them, and the pieces that are kept.
     """
     numbers: dict[str, int] = {}  # token → its number, by first appearance
     first_file: dict[str, str] = {}  # digest of notes → the first file that holds them
@@ -187,8 +185,8 @@ def _write_files(
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for name, result in results:
-            died = f"{Path(name).name}: the process that read it died"
-            result = result or FileResult("damaged", died)
+            if result is None:
+                result = FileResult("damaged", f"{Path(name).name}: the process that read it died")
             first = first_file.setdefault(result.content or name, name)
             if first != name:
                 result.message = f"same notes as {first}"
@@ -206,11 +204,7 @@ def _write_files(
 
 
 def _write_header(
-    folder: Path,
-    config: ReadConfig,
-    report: FolderReport,
-    tokens: list[str],
-    pieces: list[tuple[str, int, str]],
+    folder: Path, config: ReadConfig, report: FolderReport, tokens: list[str], pieces: list[Kept]
 ) -> None:
     """Split the pieces, make the vocabulary, write store.json."""
     names, lengths, lines = map(list, zip(*pieces))
@@ -222,7 +216,7 @@ def _write_header(
     ids = np.memmap(folder / "ids.bin", np.int32, mode="r")
     counts = np.zeros((len(PARTS), len(tokens)), dtype=int)  # of each token in each part
     for part, piece in zip(parts, np.split(ids, np.cumsum(lengths)[:-1])):
-        np.add.at(counts[part], piece, 1)
+        np.add.at(counts[part], piece, 1)  # piece by piece, to spare memory
     training = {token: count for token, count in zip(tokens, counts[0].tolist()) if count}
     vocabulary = Vocabulary.for_training(config.encoding, training)
     unknown = counts[1:].sum(axis=0) @ [token not in vocabulary for token in tokens]

@@ -238,6 +238,7 @@ def test_data_bytes_above_127_are_clipped_and_counted(raw_file):
 def test_ends_of_tracks_in_unusual_places(raw_file):
     inside_a_text = b"\0\xff\x01\x05ab\xff\x2f\0"
     assert len(read(raw_file(NOTE + inside_a_text + NOTE + END))) == 2
+    assert len(read(raw_file(NOTE + inside_a_text))) == 1  # none but in the text
     assert rows(read(raw_file(NOTE))) == [(0, 480, C4)]  # none at all
 
 
@@ -270,7 +271,7 @@ def test_events_that_a_file_may_not_hold(raw_file, event):
 
 
 @pytest.mark.parametrize("tail", [b"\0\x90", b"\0\x90\x3e", b"\0\xff\x01\x40abc", b"\0\xf0\x40ab",
-                                  b"\0\xff\x51\x03\x07"])  # fmt: skip
+                                  b"\0\xff\x51\x03\x07", b"\0"])  # fmt: skip
 def test_a_track_that_ends_within_an_event(raw_file, tail):
     for track in (NOTE + tail, NOTE + tail + END):
         with pytest.raises(MidiParseError, match="the events of a track cannot be read"):
