@@ -57,7 +57,7 @@ def read(
     report = build_store(folder, out, config, processes)
     seconds = time.perf_counter() - began
     print(f"{report}\n{seconds:.1f} s, {report.files.total() / seconds:,.0f} files a second → "
-          f"{out}: ids.npy, store.json, report.csv (a line for every file)")  # fmt: skip
+          f"{out}: ids.bin, store.json, report.csv (a line for every file)")  # fmt: skip
 
 
 def train(

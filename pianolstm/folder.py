@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from pianolstm.midi import MidiParseError, NoNotesError, read_midi
+from pianolstm.midi_bytes import count_note_ons
 from pianolstm.piece import Piece, listed, printable
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")  # karaoke; in a RIFF wrapper
@@ -31,9 +33,9 @@ class FileResult:
     piece: Piece | None = None  # where it is kept in memory
     tokens: str = ""  # where it goes to a store: with spaces between
     notes: int = 0
-    note_ons: int | None = None
-    dropped: dict[str, int] = field(default_factory=dict)
-    repaired: dict[str, int] = field(default_factory=dict)
+    note_ons: int | None = None  # by a second count; None: not audited
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    repaired: Mapping[str, int] = field(default_factory=dict)
     has_beat: bool = True
     joined: int = 0  # moments that the grid put together
     content: str = ""  # digest of the notes
@@ -42,26 +44,26 @@ class FileResult:
     def leave_out(self, status: str, reason: str) -> None:
         """Count all notes as dropped."""
         self.status, self.tokens = status, ""
-        self.dropped, self.notes = self.dropped | {reason: self.notes}, 0
+        self.dropped, self.notes = {**self.dropped, reason: self.notes}, 0
 
 
-def read_file(path: Path, instruments: str | int = "all", audit: bool = False) -> FileResult:
+def read_file(path: Path, instruments: str = "all", audit: bool = False) -> FileResult:
     """Read one file. Never raises for what the file holds."""
+    note_ons = count_note_ons(path) if audit else None
     try:
-        piece = read_midi(path, instruments, audit)
+        piece = read_midi(path, instruments)
     except NoNotesError as error:
-        return FileResult("empty", str(error), note_ons=error.note_ons, dropped=error.dropped)
+        return FileResult("empty", str(error), note_ons=note_ons, dropped=error.dropped)
     except MidiParseError as error:
         return FileResult("damaged", str(error))
-    return FileResult("read", "", piece, "", len(piece), piece.note_ons,
-                      dict(piece.dropped), dict(piece.repaired))  # fmt: skip
+    return FileResult("read", "", piece, "", len(piece), note_ons, piece.dropped, piece.repaired)
 
 
 @dataclass
 class FolderReport:
     """What a folder gave: every file by what became of it, every note by where it went."""
 
-    instruments: str | int = "all"  # what counted as music, see `programs_of`
+    instruments: str = "all"  # what counted as music, see `programs_of`
     grid: tuple[int, ...] = ()  # of a store, see `quantise`
     treatment: str = ""  # of pieces without a beat in a store, see `PERFORMANCES`
     pieces: list[Piece] = field(default_factory=list)  # kept in memory
@@ -100,7 +102,7 @@ class FolderReport:
         music = "everything but drums" if self.instruments == "all" else self.instruments
         lines = [
             f"{self.files.total():,} files: {', '.join(counts)}",
-            f"{self.notes:,} notes kept (music: {music}); left out: {listed(+self.dropped)}",
+            f"{self.notes:,} notes kept (music: {music}); left out: {listed(self.dropped)}",
         ]
         if self.grid:
             grid = " and ".join(f"1/{division}" for division in self.grid)
@@ -108,14 +110,14 @@ class FolderReport:
                 f"grid of {grid} quarter: {self.joined:,} moments joined; {self.performances:,} "
                 f"pieces without a beat {PERFORMANCES[self.treatment]}"
             )
-        if +self.repaired:
-            lines.append(f"mended: {listed(+self.repaired)}")
-        readable = self.files.total() - len(self.messages)
-        audit = (
-            f"audited {self.audited:,} of {readable:,} pieces: {self.note_ons:,} note-ons, "
-            f"{self.unaccounted:,} unaccounted for"
-        )
-        lines.append(audit if self.audited else "not audited")
+        if self.repaired:
+            lines.append(f"mended: {listed(self.repaired)}")
+        if self.audited:
+            readable = self.files.total() - len(self.messages)
+            lines.append(
+                f"audited {self.audited:,} of {readable:,} pieces: {self.note_ons:,} note-ons, "
+                f"{self.unaccounted:,} unaccounted for"
+            )
         if self.stored:
             lines.append(self.stored)
         lines += [f"  {message}" for message in list(self.messages.values())[:20]]
@@ -133,21 +135,15 @@ def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder.absolute()}: no such folder. Check the path")
-    found, visited = [], {os.path.realpath(folder)}
-
-    def name_closed(error: OSError) -> None:
-        found.append(Path(error.filename))
-
-    for parent, subfolders, names in os.walk(folder, onerror=name_closed, followlinks=True):
-        paths = [Path(parent, name) for name in names]
-        found += [path for path in paths if path.suffix.lower() in MIDI_SUFFIXES]
-        to_visit = []
-        for name in sorted(subfolders) if recursive else ():
-            real = os.path.realpath(Path(parent, name))
-            if real not in visited:
-                visited.add(real)
-                to_visit.append(name)
-        subfolders[:] = to_visit
+    found: list[Path] = []
+    visited: set[str] = set()
+    walk = os.walk(folder, onerror=lambda e: found.append(Path(e.filename)), followlinks=True)
+    for parent, subfolders, names in walk:
+        place = os.path.realpath(parent)
+        if place not in visited:
+            found += [Path(parent, name) for name in names if name.lower().endswith(MIDI_SUFFIXES)]
+        subfolders[:] = sorted(subfolders) if recursive and place not in visited else []
+        visited.add(place)
     if not found:
         hint = "" if recursive else " (`read`, or recursive=True, looks into subfolders, too)"
         raise FileNotFoundError(
@@ -160,8 +156,8 @@ def find_midi_files(folder: str | Path, recursive: bool = False) -> list[Path]:
 def read_folder(folder: str | Path, recursive: bool = False, audit: bool = False) -> FolderReport:
     """Read every MIDI file of a folder into memory; one that cannot be read is reported.
 
-    `audit`: see `read_midi`. Shows a bar on a terminal. Raises FileNotFoundError where there is no
-    folder or no MIDI file in it.
+    `audit` counts all note-ons a second time, see `count_note_ons`. Shows a bar on a terminal.
+    Raises FileNotFoundError where there is no folder or no MIDI file in it.
     """
     folder, report = Path(folder), FolderReport()
     for path in tqdm(find_midi_files(folder, recursive), "reading", unit="file", disable=None):

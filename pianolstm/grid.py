@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pianolstm.piece import Piece
+from pianolstm.piece import Piece, sort_key
 
 GRID = (4, 3)  # sixteenths and triplet eighths
 FASTEST = 16  # a beat shows at some division of a quarter from 1 to this, or nowhere
@@ -97,7 +97,7 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
     has_beat = random >= 1 or concentration >= max(CLEAR, random)
     if not has_beat and not bend:
         return Quantised(piece, (), False, concentration, np.zeros(len(piece)))
-    shift = _best_shift(onset % tpq, tpq, grid)
+    shift = _best_shift(onset, tpq, grid)
     first = int(onset.min()) + shift
     late = tpq * (-(first // tpq)) if first < 0 else 0  # whole quarters, to start at 0 or later
     return _put_on_grid(
@@ -108,19 +108,18 @@ def quantise(piece: Piece, grid: tuple[int, ...] = GRID, bend: bool = False) -> 
 def _put_on_grid(found: Quantised, shift: int) -> Quantised:
     """The piece `shift` ticks later, then every time at its nearest grid point."""
     piece, grid = found.piece, found.grid
-    notes, tpq, unit = piece.notes, piece.ticks_per_quarter, math.lcm(*grid)
+    tpq, unit = piece.ticks_per_quarter, math.lcm(*grid)
+    notes = piece.notes.take(np.arange(len(piece)))  # in half the time of a copy
     onset = notes["onset"] + shift
     start, moved = _snap(onset, tpq, grid)
     end, _ = _snap(onset + notes["duration"], tpq, grid)
-    result = np.empty_like(notes)
-    for column in ("pitch", "velocity", "program", "track"):  # faster than a copy of all
-        result[column] = notes[column]
-    result["onset"] = start
-    result["duration"] = np.maximum(end - start, _tables(tpq, grid)[2][start % unit])
-    result, merged = _merge(result)
+    notes["onset"] = start
+    notes["duration"] = np.maximum(end - start, _tables(tpq, grid)[2][start % unit])
+    kept = _longest(notes)
+    merged = len(notes) - len(kept)
     on_grid = replace(
         piece,
-        notes=result,
+        notes=kept,
         ticks_per_quarter=unit,
         tempi=_rescale(piece.tempi, shift, unit / tpq),
         time_signatures=_rescale(piece.time_signatures, shift, unit / tpq),
@@ -151,24 +150,21 @@ def _snap(ticks: np.ndarray, tpq: int, grid: tuple[int, ...]) -> tuple[np.ndarra
     return quarter * math.lcm(*grid) + nearest[rest], distance[rest]
 
 
-def _best_shift(phases: np.ndarray, tpq: int, grid: tuple[int, ...]) -> int:
+def _best_shift(onset: np.ndarray, tpq: int, grid: tuple[int, ...]) -> int:
     """Ticks by which the whole piece must move: 0 unless that at least halves the way to go."""
-    distance = _tables(tpq, grid)[1]
-    counts = np.bincount(phases, minlength=tpq)
-    ticks = sorted({round(s * tpq) for s in SHIFTS}, key=lambda t: (abs(t), t))
-    costs = [counts @ np.roll(distance, -t) for t in ticks]
+    ticks = sorted({round(shift * tpq) for shift in SHIFTS}, key=lambda t: (abs(t), t))
+    costs = [_snap(onset + tick, tpq, grid)[1].sum() for tick in ticks]
     best = int(np.argmin(costs))
-    return ticks[best] if costs[best] < counts @ distance / 2 else 0
+    return ticks[best] if costs[best] < costs[0] / 2 else 0
 
 
-def _merge(notes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Notes without doubles of (onset, track, pitch), the longest kept, and how many went."""
-    key = notes["onset"] << 24 | notes["track"].astype(np.int64) << 8 | notes["pitch"]
+def _longest(notes: np.ndarray) -> np.ndarray:
+    """Of the notes of one track that start together on one pitch, only the longest."""
+    key = sort_key(notes)
     if (key[1:] > key[:-1]).all():
-        return notes, 0
+        return notes
     order = np.lexsort((-notes["duration"], key))
-    first = np.append(True, np.diff(key[order]) > 0)
-    return notes.take(order[first]), int((~first).sum())
+    return notes.take(order[np.append(True, np.diff(key[order]) > 0)])
 
 
 def _rescale(marks: tuple[tuple, ...], shift: int, scale: float) -> tuple[tuple, ...]:

@@ -53,13 +53,13 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
     which the score's own hands are known). A piece in which more than ten notes sound at once is
     no two hands' and is divided at middle C.
     """
-    pitches = pitches.tolist()  # Python's numbers are faster than NumPy's, one by one
-    moments = list(_moments(onsets.tolist(), durations.tolist(), pitches))
+    moments = list(_moments(onsets, durations, pitches))
     if max(map(len, moments), default=0) > FINGERS:  # no two hands play it, and it would take long
-        return np.array(pitches) < MIDDLE_C
+        return pitches < MIDDLE_C
+    pitches = pitches.tolist()  # Python's numbers are faster than NumPy's, one by one
     before: list[int] = []
-    costs, hands = [0.0], [([], [])]  # of each place to divide: costs so far, pitches of both hands
-    choices = []  # for each moment and each place: the place at the moment before
+    # Of each place to divide: costs so far, pitches of both hands, left notes of all moments so far
+    states = [(0.0, ([], []), None)]
     for notes in moments:
         held = set(before) & set(notes)
         had, has = _held_below(before, held), _held_below(notes, held)
@@ -67,37 +67,28 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
         for place in range(len(notes) + 1):
             now = [pitches[i] for i in notes[:place]], [pitches[i] for i in notes[place:]]
             cost, earlier = min(
-                (costs[j] + _move(hands[j], now), j)
+                (states[j][0] + _move(states[j][1], now), j)
                 for j in range(len(had))
                 if had[j] == has[place]
             )
-            now = tuple(new or old for new, old in zip(now, hands[earlier]))
-            found.append((cost + _hold(notes, place, pitches), earlier, now))
-        costs, earlier_places, hands = map(list, zip(*found))
-        choices.append(earlier_places)
-        before = notes
+            _, hands, path = states[earlier]
+            hands = tuple(new or old for new, old in zip(now, hands))
+            found.append((cost + _hold(notes, place, pitches), hands, (notes[:place], path)))
+        states, before = found, notes
     left = np.zeros(len(pitches), dtype=bool)
-    place = int(np.argmin(costs))
-    for notes, earlier_places in zip(reversed(moments), reversed(choices)):
-        left[notes[:place]] = True
-        left[notes[place:]] = False
-        place = earlier_places[place]
+    path = min(states, key=lambda state: state[0])[2]
+    while path:
+        lower, path = path
+        left[lower] = True
     return left
 
 
-def _moments(onsets: list[int], durations: list[int], pitches: list[int]) -> Iterator[list[int]]:
+def _moments(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) -> Iterator[list[int]]:
     """For each onset the notes that sound then, from the bottom up, as indices."""
-    in_time = np.argsort(onsets, kind="stable").tolist()
-    sounding: list[int] = []
-    for k, i in enumerate(in_time):
-        sounding.append(i)
-        if k + 1 == len(in_time) or onsets[in_time[k + 1]] > onsets[i]:
-            sounding = [
-                j
-                for j in sounding
-                if onsets[j] == onsets[i] or onsets[j] + durations[j] > onsets[i]
-            ]
-            yield sorted(sounding, key=lambda j: (pitches[j], -j))
+    upwards = np.lexsort((-np.arange(len(pitches)), pitches))
+    for tick in np.unique(onsets):
+        sounds = (onsets <= tick) & (onsets + durations > tick)
+        yield upwards[sounds[upwards]].tolist()
 
 
 def _held_below(notes: list[int], held: set[int]) -> list[int]:

@@ -14,7 +14,8 @@ Reading, the same rules for every file of format 0 or 1:
 * A data byte above 127 counts as 127: "clipped to 127".
 * Tempi, time and key signatures that cannot be meant are ignored: "impossible tempo ignored".
 * Without a tempo event the tempo is 120 quarters a minute, as MIDI 1.0 says.
-* What stands behind the end-of-track event of a track is not music.
+* What stands behind the end of a track, or behind the last track, is not music. Tracks that the
+  header does not count are.
 * Percussion (channel 10 of General MIDI) and notes of length zero are left out.
 
 Notes left out are counted in `Piece.dropped`, everything else that had to be changed in
@@ -25,21 +26,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import symusic
 
-from pianolstm.midi_bytes import (
-    MidiParseError,
-    count_note_ons,
-    parse_tracks,
-    read_bytes,
-    split_tracks,
-)
+from pianolstm.midi_bytes import MidiParseError, parse_tracks, split_tracks
 from pianolstm.piece import MIDI_TEMPO, Piece, key_name, key_sharps, listed, printable
 
+FAMILIES = {"all": range(128), "piano": range(8)}  # choices of music → General MIDI programs
 LONGEST = 100_000  # quarters; 18 hours at a walking pace
 SLOWEST, FASTEST = 60e6 / (2**24 - 1), 60e6  # quarters a minute that a tempo event can hold
 
@@ -47,34 +42,27 @@ SLOWEST, FASTEST = 60e6 / (2**24 - 1), 60e6  # quarters a minute that a tempo ev
 class NoNotesError(MidiParseError):
     """A file that is whole but holds nothing of the music that was asked for."""
 
-    def __init__(self, path: Path, dropped: Mapping[str, int], note_ons: int | None) -> None:
+    def __init__(self, path: Path, dropped: Mapping[str, int]) -> None:
         why = listed(dropped) if dropped else "no note events at all"
         advice = "Use a file with at least one pitched instrument"
         super().__init__(path, f"no notes to learn from ({why})", advice)
-        self.dropped, self.note_ons = dict(dropped), note_ons  # as in `Piece`
-        self.args = (path, dropped, note_ons)  # with which it is made again in another process
+        self.dropped = dropped  # as in `Piece`
 
 
-@lru_cache
-def programs_of(instruments: str | int) -> frozenset[int]:
+def programs_of(instruments: str) -> Sequence[int]:
     """The General MIDI programs that a choice of music means.
 
-    "all" (everything but drums), "piano" (programs 0 to 7), a program number, or its General MIDI
-    name such as "Violin". Raises ValueError for anything else.
+    "all" (everything but drums), "piano" (programs 0 to 7), a General MIDI name such as "Violin",
+    or its program number. Raises ValueError for anything else.
     """
-    if instruments == "all":
-        return frozenset(range(128))
-    if instruments == "piano":
-        return frozenset(range(8))
-    if str(instruments).isdigit() and int(instruments) < 128:
-        return frozenset([int(instruments)])
+    if instruments in FAMILIES:
+        return FAMILIES[instruments]
+    if instruments.isdigit() and int(instruments) < 128:
+        return [int(instruments)]
     try:
-        return frozenset([program_named(str(instruments))])
-    except ValueError:
-        raise ValueError(
-            f"{instruments!r} names no instruments; give 'all' (everything but drums), 'piano', "
-            "a General MIDI name such as 'Violin', or its program number from 0 to 127"
-        ) from None
+        return [program_named(instruments)]
+    except ValueError as error:
+        raise ValueError(f"{error}; or give all, piano or a number from 0 to 127") from None
 
 
 def program_named(name: str) -> int:
@@ -94,11 +82,10 @@ def program_named(name: str) -> int:
 # ---- reading
 
 
-def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = False) -> Piece:
+def read_midi(path: str | Path, instruments: str = "all") -> Piece:
     """Read a MIDI file of format 0 or 1 into a `Piece`, to the tick.
 
-    `instruments` chooses what is music, see `programs_of`; drums never are. With `audit`,
-    `Piece.note_ons` holds the number of note-ons as mido counts them, an independent parser.
+    `instruments` chooses what is music, see `programs_of`; drums never are.
 
     Raises `MidiParseError` for a file that is missing, empty, no MIDI, truncated or damaged, of
     format 2 or with SMPTE time, and its subclass `NoNotesError` for one without notes to read
@@ -106,83 +93,58 @@ def read_midi(path: str | Path, instruments: str | int = "all", audit: bool = Fa
     """
     path = path if isinstance(path, Path) else Path(path)
     chosen = programs_of(instruments)
-    ticks_per_quarter, tracks, repaired = split_tracks(path, read_bytes(path))
+    dropped: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
+    ticks_per_quarter, tracks = split_tracks(path, repaired)
     try:
         score, notes = parse_tracks(ticks_per_quarter, tracks, repaired)
     except Exception as error:  # symusic raises whatever it meets
-        raise MidiParseError(
-            path, f"the events of a track cannot be read ({error})", "Get another copy of the file"
-        ) from error
-    note_ons = count_note_ons(ticks_per_quarter, tracks) if audit else None
-    dropped: Counter[str] = Counter()
+        found = f"the events of a track cannot be read ({error})"
+        raise MidiParseError(path, found, "Get another copy of the file") from error
     notes, present = _select(notes, score, chosen, dropped)
     if not len(notes):
-        raise NoNotesError(path, dropped, note_ons)
-    if max(notes["onset"].max(), notes["duration"].max()) > LONGEST * ticks_per_quarter:
-        raise _damaged_times(path, f"a note more than {LONGEST:,} quarters from the start")
+        raise NoNotesError(path, dict(+dropped))
+    # Unsigned, because symusic's 32 bits overflow: what is below 0 is far from the start, too
+    latest = int(notes["onset"].view(np.uint64).max()), int(notes["duration"].max())
+    if max(latest) > LONGEST * ticks_per_quarter:
+        found = f"a note more than {LONGEST:,} quarters from the start"
+        raise MidiParseError(path, found, "Its times are damaged; get another copy")
     names = [part.name for part in score.tracks]
-    try:
-        return Piece(
-            notes,
-            ticks_per_quarter,
-            **_signatures(score, repaired),
-            track_names=tuple([names[t] or f"Track {i}" for i, t in enumerate(present, 1)]),
-            name=printable(path.stem),
-            dropped=dict(dropped),
-            repaired=dict(+repaired),
-            note_ons=note_ons,
-        )
-    except ValueError as error:  # symusic's 32 bits overflow
-        raise _damaged_times(path, str(error)) from error
-
-
-def _damaged_times(path: Path, found: str) -> MidiParseError:
-    return MidiParseError(path, found, "Its times are damaged; get another copy")
+    tempi = [(tempo.time, round(tempo.qpm, 3)) for tempo in score.tempos]
+    metres = [(metre.time, metre.numerator, metre.denominator) for metre in score.time_signatures]
+    keys = [key_name(key.key, bool(key.tonality)) for key in score.key_signatures]
+    return Piece(
+        notes,
+        ticks_per_quarter,
+        tempi=tuple(tempi) or ((0, MIDI_TEMPO),),
+        time_signatures=tuple(metres) or ((0, 4, 4),),
+        key=keys[0] if keys else None,
+        track_names=tuple([names[t] or f"Track {i}" for i, t in enumerate(present, 1)]),
+        name=printable(path.stem),
+        dropped=dict(+dropped),
+        repaired=dict(+repaired),
+    )
 
 
 def _select(
-    notes: np.ndarray, score: symusic.core.ScoreTick, chosen: frozenset[int], dropped: Counter[str]
+    notes: np.ndarray, score: symusic.core.ScoreTick, chosen: Sequence[int], dropped: Counter[str]
 ) -> tuple[np.ndarray, Sequence[int]]:
     """The notes that count as music, and the score's tracks that have any; `dropped` counts."""
     drums = [part.is_drum for part in score.tracks]
-    present: Sequence[int] = range(len(drums))
-    unwanted = {}
-    if any(drums):
-        unwanted["percussion"] = np.array(drums)[notes["track"]]
-    if len(chosen) < 128:
-        unwanted["other instruments"] = ~np.isin(notes["program"], list(chosen))
-    if len(notes) and notes["duration"].min() < 1:
-        unwanted["zero length"] = notes["duration"] < 1
-    if unwanted:
-        left_out = np.zeros(len(notes), dtype=bool)
-        for reason, mask in unwanted.items():  # a note counts once, for the first reason
-            if number := int((mask & ~left_out).sum()):
-                dropped[reason] += number
-            left_out |= mask
-        notes = notes[~left_out]
-        present, notes["track"] = np.unique(notes["track"], return_inverse=True)
+    others = [part.program not in chosen for part in score.tracks]
+    if not any(drums + others) and notes["duration"].min(initial=1) > 0:
+        return notes, range(len(drums))
+    left_out = np.zeros(len(notes), dtype=bool)
+    for reason, mask in (
+        ("percussion", np.array(drums)[notes["track"]]),
+        ("other instruments", np.array(others)[notes["track"]]),
+        ("zero length", notes["duration"] < 1),
+    ):  # a note counts once, for the first reason
+        dropped[reason] = int((mask & ~left_out).sum())
+        left_out |= mask
+    notes = notes[~left_out]
+    present, notes["track"] = np.unique(notes["track"], return_inverse=True)
     return notes, present
-
-
-def _signatures(score: symusic.core.ScoreTick, repaired: Counter[str]) -> dict:
-    """Tempi, time signatures and key of a `Piece`; what cannot be meant is counted."""
-    all_tempi = [(t.time, t.qpm) for t in score.tempos]
-    all_metres = [(s.time, s.numerator, s.denominator) for s in score.time_signatures]
-    tempi = [(tick, round(bpm, 3)) for tick, bpm in all_tempi if 0 < bpm < np.inf]
-    metres = [metre for metre in all_metres if metre[1] > 0 and 0 < metre[2] <= 64]
-    keys = [key_name(k.key, bool(k.tonality)) for k in score.key_signatures if -7 <= k.key <= 7]
-    for what, number in (
-        ("tempo", len(all_tempi) - len(tempi)),
-        ("time signature", len(all_metres) - len(metres)),
-        ("key signature", len(score.key_signatures) - len(keys)),
-    ):
-        if number:
-            repaired[f"impossible {what} ignored"] += number
-    return {
-        "tempi": tuple(tempi) or ((0, MIDI_TEMPO),),
-        "time_signatures": tuple(metres) or ((0, 4, 4),),
-        "key": keys[0] if keys else None,
-    }
 
 
 # ---- writing

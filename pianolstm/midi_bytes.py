@@ -2,14 +2,13 @@
 
 symusic (https://github.com/Yikai-Liao/symusic) is fast and says nothing of what it repairs. So a
 cut tail is looked for before it reads, and each track is given note-offs far behind its end: what
-lasts that long had none of its own, and the track is repaired and read again.
+lasts that long had none of its own, and the tracks are repaired and read again.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +17,18 @@ import mido
 import numpy as np
 import symusic
 
-from pianolstm.midi_events import MISSHAPEN, repair
+from pianolstm.midi_events import END, IMPOSSIBLE, NOTHING, repair
 from pianolstm.piece import NOTE_DTYPE, printable
 
-# O_NONBLOCK: a named pipe is refused at once, not waited for
+# O_NONBLOCK: a named pipe is not waited for
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 LARGEST = 32 * 2**20  # bytes; a long orchestral work has about one hundredth of it
 HANGING = 4  # quarters that a note without a note-off lasts at most
-NO_OFF, CLIPPED = "without a note-off", "clipped to 127"
-BEHIND = "bytes after the end of a track"
 
-END = b"\xff\x2f\x00"  # the end-of-track event
 FAR = 2**28 - 1  # ticks, the longest delta time that MIDI can write
-FAR_AND_NO_TEXT = b"\xff\xff\xff\x7f" + b"\xff\x01\x00"  # an empty text event after FAR ticks
 MARK = "pianolstm: the track ends here"
-MARKER = b"\xff\x06" + bytes([len(MARK)]) + MARK.encode()
+# A marker, then, after FAR ticks, an empty text event
+MARKER = b"\xff\x06" + bytes([len(MARK)]) + MARK.encode() + b"\xff\xff\xff\x7f" + NOTHING
 ALL_OFF = [
     b"".join(bytes((0, 0x80 | channel, pitch, 0)) for pitch in range(128)) for channel in range(16)
 ]
@@ -42,36 +38,28 @@ class MidiParseError(ValueError):
     """A file that gives no notes. Says which file, what was found and what to do."""
 
     def __init__(self, path: Path, found: str, advice: str) -> None:
-        super().__init__(path, found, advice)
-        self.path, self.found, self.advice = path, found, advice
-
-    def __str__(self) -> str:
-        return f"{printable(self.path.name)}: {self.found}. {self.advice}"
+        super().__init__(f"{printable(path.name)}: {found}. {advice}")
 
 
 def read_bytes(path: Path) -> bytes:
     """The whole file, without a RIFF wrapper around it (.rmi).
 
-    Raises MidiParseError where it cannot be read, is no file, is empty or far too large.
+    Raises MidiParseError where it cannot be read, is empty or far too large.
     """
     try:
         file = os.open(path, OPEN_FLAGS)  # half the time of open()
         try:
-            status = os.fstat(file)
-            is_file, size = stat.S_ISREG(status.st_mode), status.st_size
-            data = os.read(file, size) if is_file and size <= LARGEST else b""
+            size = os.fstat(file).st_size
+            data = os.read(file, size) if size <= LARGEST else b""
         finally:
             os.close(file)
     except OSError as error:
-        reason, place = error.strerror or str(error), printable(str(path.absolute()))
-        advice = f"Check the path {place}"
-        raise MidiParseError(path, f"cannot be opened ({reason})", advice) from error
-    if not is_file:
-        raise MidiParseError(path, "a folder or a device, not a file", "Check the path")
+        found = f"cannot be opened ({error.strerror or error})"
+        advice = f"Check the path {printable(str(path.absolute()))}"
+        raise MidiParseError(path, found, advice) from error
     if size > LARGEST:
-        raise MidiParseError(
-            path, f"{size:,} bytes, more than any piece of music has", "Check what it holds"
-        )
+        found = f"{size:,} bytes, more than any piece of music has"
+        raise MidiParseError(path, found, "Check what it holds")
     if not data:
         raise MidiParseError(path, "the file is empty (0 bytes)", "Get another copy of the file")
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
@@ -80,12 +68,13 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def split_tracks(path: Path, data: bytes) -> tuple[int, list[bytes], Counter[str]]:
-    """Ticks a quarter, the bytes of every track, and what was odd about them, counted.
+def split_tracks(path: Path, repaired: Counter[str]) -> tuple[int, list[bytes]]:
+    """Ticks a quarter of a file, and the bytes of every track. Counts in `repaired`.
 
     A cut tail must not pass unseen, nor a track that the header does not count. Raises
     MidiParseError for what is no MIDI file of format 0 or 1, or is truncated.
     """
+    data = read_bytes(path)
     if data[:4] != b"MThd" or len(data) < 14:
         start = data[:12].decode("latin-1")
         found = f"not a MIDI file: it starts with {start!r} instead of 'MThd' and a header"
@@ -94,9 +83,8 @@ def split_tracks(path: Path, data: bytes) -> tuple[int, list[bytes], Counter[str
     if kind > 1:
         raise MidiParseError(path, f"MIDI format {kind}", "Convert it to format 0 or 1")
     if division & 0x8000 or division == 0:
-        raise MidiParseError(
-            path, "time in SMPTE frames, not in beats", "Export it with ticks a quarter note"
-        )
+        advice = "Export it with ticks a quarter note"
+        raise MidiParseError(path, "time in SMPTE frames, not in beats", advice)
     tracks: list[bytes] = []
     position, size = 8 + int.from_bytes(data[4:8]), len(data)
     while position + 8 <= size:
@@ -113,55 +101,45 @@ def split_tracks(path: Path, data: bytes) -> tuple[int, list[bytes], Counter[str
     if len(tracks) < count:
         found = f"truncated: the header promises {count} tracks, {len(tracks)} are there"
         raise MidiParseError(path, found, "Get a complete copy")
-    odd = {
-        "tracks more than the header says": len(tracks) - count,
-        "bytes after the last track": max(0, size - position),
-    }
-    return division, tracks, Counter({reason: n for reason, n in odd.items() if n})
+    repaired["tracks more than the header says"] = len(tracks) - count
+    repaired["bytes after the last track"] = max(0, size - position)
+    return division, tracks
 
 
 def parse_tracks(
-    ticks_per_quarter: int, tracks: list[bytes], repaired: Counter[str]
+    ticks_per_quarter: int, tracks: Sequence[bytes], repaired: Counter[str]
 ) -> tuple[symusic.core.ScoreTick, np.ndarray]:
     """Score and notes (NOTE_DTYPE, durations of 0 occur). Counts in `repaired`.
 
     Raises RuntimeError, or what else symusic meets, on damage.
     """
-    cut = [_until_end(track, track.find(END)) for track in tracks]
+    cut = [track.removesuffix(END) for track in tracks]
+    is_odd = any(not track.endswith(END) or IMPOSSIBLE.search(track) for track in tracks)
     try:
-        score, notes, endless = _closed_score(ticks_per_quarter, cut)
-    except RuntimeError:  # the three bytes of END can stand inside a text
-        cut = [_until_end(track, track.rfind(END)) for track in tracks]
-        score, notes, endless = _closed_score(ticks_per_quarter, cut)
-    behind = sum(map(len, tracks)) - sum(map(len, cut)) - len(END) * len(tracks)
-    if behind > 0:
-        repaired[BEHIND] += behind
-    if endless is not None or any(map(MISSHAPEN.search, cut)):
-        cut = [repair(track, repaired) for track in cut]
-        score, notes, endless = _closed_score(ticks_per_quarter, cut)
-    at_most = len(notes) and (notes["pitch"].max() == 127 or notes["velocity"].max() == 127)
-    if at_most and (clipped := _count_clipped(ticks_per_quarter, cut)):
-        repaired[CLIPPED] += clipped
-    if endless is not None:
-        repaired[NO_OFF] += int(endless.sum())
-        lasts = np.minimum(notes["duration"] - FAR, HANGING * ticks_per_quarter)
-        notes["duration"][endless] = lasts[endless]
+        score, notes = _closed_score(ticks_per_quarter, cut)
+        is_odd |= notes["duration"].max(initial=0) >= FAR
+    except RuntimeError:  # also where a track ends before its last bytes
+        is_odd = True
+    if is_odd:
+        cut = [repair(track, repaired) for track in tracks]
+        score, notes = _closed_score(ticks_per_quarter, cut)
+        endless = notes["duration"] >= FAR
+        repaired["without a note-off"] += int(endless.sum())
+        to_the_end = np.minimum(notes["duration"] - FAR, HANGING * ticks_per_quarter)
+        notes["duration"] = np.where(endless, to_the_end, notes["duration"])
+    if len(notes) and (notes["pitch"].max() == 127 or notes["velocity"].max() == 127):
+        repaired["clipped to 127"] += _count_clipped(ticks_per_quarter, cut)
     return score, notes
 
 
-def _until_end(track: bytes, end: int) -> bytes:
-    """A track's bytes up to its end-of-track event, without that and what follows it."""
-    return track + b"\0" if end < 0 else track[:end]
-
-
 def _closed_score(
-    ticks_per_quarter: int, tracks: list[bytes]
-) -> tuple[symusic.core.ScoreTick, np.ndarray, np.ndarray | None]:
-    """Parse tracks with a note-off for each pitch added far behind their ends.
+    ticks_per_quarter: int, tracks: Sequence[bytes]
+) -> tuple[symusic.core.ScoreTick, np.ndarray]:
+    """Parse tracks without their ends, with a note-off for each pitch added far behind them.
 
-    Returns score, notes, and a mask of the notes that only the added note-offs end, or None if
-    there are none. Where several notes of a pitch are open at the end, only one is returned: these
-    tracks need a `repair`. Raises RuntimeError on damage.
+    Returns score and notes. Those that only the added note-offs end last `FAR` ticks or more. Of
+    several notes of a pitch that are open at the end only one is returned: these tracks need a
+    `repair`. Raises RuntimeError on damage.
     """
     closed = [track + _ending(track) for track in tracks]
     # Without sanitize_data, a pitch above 127 makes symusic write outside of its memory.
@@ -177,16 +155,14 @@ def _closed_score(
         rows["pitch"], rows["velocity"] = columns["pitch"], columns["velocity"]
         rows["program"], rows["track"] = part.program, number
         start += len(rows)
-    if not start or notes["duration"].max() < FAR:
-        return score, notes, None
-    return score, notes, notes["duration"] >= FAR
+    return score, notes
 
 
 def _ending(track: bytes) -> bytes:
-    """The end of a track: a marker that proves that all before it was read whole, then, very far
-    behind it, a note-off for each pitch in all channels that the track uses."""
+    """A marker that proves that all before it was read whole, then, very far behind it, a note-off
+    for each pitch in all channels that the track uses, and the end."""
     offs = b"".join([ALL_OFF[channel] for channel in range(16) if 0x90 | channel in track])
-    return MARKER + FAR_AND_NO_TEXT + offs + b"\0" + END
+    return MARKER + offs + b"\0" + END
 
 
 def midi_bytes(ticks_per_quarter: int, tracks: Sequence[bytes]) -> bytes:
@@ -195,7 +171,7 @@ def midi_bytes(ticks_per_quarter: int, tracks: Sequence[bytes]) -> bytes:
     return header + b"".join(b"MTrk" + len(track).to_bytes(4) + track for track in tracks)
 
 
-def _count_clipped(ticks_per_quarter: int, tracks: list[bytes]) -> int:
+def _count_clipped(ticks_per_quarter: int, tracks: Sequence[bytes]) -> int:
     """Notes whose pitch or velocity symusic has clipped to 127, told from those that have it.
 
     With every byte 127 lowered to 126, what is still 127 was more. (Where 127 is also the length
@@ -203,22 +179,23 @@ def _count_clipped(ticks_per_quarter: int, tracks: list[bytes]) -> int:
     """
     lowered = [track.replace(b"\x7f", b"\x7e") for track in tracks]
     try:
-        notes = _closed_score(ticks_per_quarter, lowered)[1]
+        _, notes = _closed_score(ticks_per_quarter, lowered)
     except RuntimeError:
         return 0
     return int(((notes["pitch"] == 127) | (notes["velocity"] == 127)).sum())
 
 
-def count_note_ons(ticks_per_quarter: int, tracks: Sequence[bytes]) -> int | None:
+def count_note_ons(path: Path) -> int | None:
     """Note-ons as mido counts them (https://mido.readthedocs.io); None where it cannot read."""
-    count = 0
     try:
-        file = mido.MidiFile(file=io.BytesIO(midi_bytes(ticks_per_quarter, tracks)), clip=True)
-        for track in file.tracks:
-            for message in track:
-                if message.type == "end_of_track":
-                    break
-                count += message.type == "note_on" and message.velocity > 0
+        data = midi_bytes(*split_tracks(path, Counter()))
+        tracks = mido.MidiFile(file=io.BytesIO(data), clip=True).tracks
     except Exception:  # mido, too, raises whatever it meets
         return None
+    count = 0
+    for track in tracks:
+        for message in track:
+            if message.type == "end_of_track":
+                break
+            count += message.type == "note_on" and message.velocity > 0
     return count

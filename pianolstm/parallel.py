@@ -14,79 +14,52 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TypeVar
 
 from tqdm import tqdm
 
-Result = TypeVar("Result")
 FEW = 5_000  # files; below that, starting processes takes longer than it saves
 BLOCK = 8192  # files whose results may wait at once
 CHUNK = 64  # files that travel together
 
 
 def map_files(
-    function: Callable[[Path], Result], paths: Sequence[Path], processes: int | None = None
-) -> Iterator[Result | None]:
+    function: Callable, paths: Sequence[Path], processes: int | None = None
+) -> Iterator[object]:
     """`function(path)` for every path, in order; None for a file at which its process died.
 
-    `processes` is 1 below 5,000 files unless given, else one for each core that we may use. With
-    more than one, `function` must be importable (a module's function or a partial of one), and a
-    script must call this under `if __name__ == "__main__":`. Shows a bar on a terminal. Raises
-    RuntimeError where no process can be started.
+    `processes` is 1 below 5,000 files unless given, else one for each core. With more than one,
+    `function` must be importable (a module's function or a partial of one), and a script must call
+    this under `if __name__ == "__main__":`; Python's message on stderr says so where it does not.
+    Shows a bar on a terminal. Raises BrokenProcessPool where no process can be started.
     """
     if processes is None:
-        processes = 1 if len(paths) < FEW else available_cores()
+        processes = 1 if len(paths) < FEW else os.cpu_count() or 1
     results = map(function, paths) if processes == 1 else _in_processes(function, paths, processes)
     yield from tqdm(results, "reading", len(paths), unit="file", disable=None, smoothing=0.02)
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_processes(function: Callable, paths: Sequence[Path], processes: int) -> Iterator:
-    pool = _start_pool(processes)
-    try:
-        for start in range(0, len(paths), BLOCK):
-            block, done = paths[start : start + BLOCK], 0
-            try:
-                for result in pool.map(function, block, chunksize=CHUNK):
-                    yield result
+def _in_processes(function: Callable, paths: Sequence[Path], processes: int) -> Iterator[object]:
+    done = one_by_one = 0  # one process reads the files before `one_by_one`: which one kills it?
+    while done < len(paths):
+        alone = done < one_by_one
+        stop = one_by_one if alone else len(paths)
+        # "spawn": a fork of a process with threads (PyTorch's, a notebook's) can hang for ever
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1 if alone else processes, context, _follow_the_parent)
+        pool.submit(os.getpid).result()  # raises where no process can be started at all
+        try:
+            while done < stop:
+                block = paths[done : min(done + BLOCK, stop)]
+                for result in pool.map(function, block, chunksize=1 if alone else CHUNK):
                     done += 1
-            except BrokenProcessPool:
-                yield from _one_by_one(function, block[done:])
-                pool = _start_pool(processes)
-    finally:  # also when the reader of the results stops, or on Ctrl-C
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _one_by_one(function: Callable, paths: Sequence[Path]) -> Iterator:
-    """Files of which one killed its process: this finds out which."""
-    pool = _start_pool(1)
-    try:
-        for path in paths:
-            try:
-                yield pool.submit(function, path).result()
-            except BrokenProcessPool:
+                    yield result
+        except BrokenProcessPool:
+            if alone:
+                done += 1
                 yield None
-                pool = _start_pool(1)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_pool(processes: int) -> ProcessPoolExecutor:
-    # "spawn": a fork of a process with threads (PyTorch's, a notebook's) can hang for ever
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_follow_the_parent)
-    try:
-        pool.submit(os.getpid).result()
-    except BrokenProcessPool:
-        raise RuntimeError(
-            "no further process can be started. In a script, call this under "
-            '`if __name__ == "__main__":`, or say processes=1'
-        ) from None
-    return pool
+            one_by_one = min(done + CHUNK * processes, len(paths))
+        finally:  # also when the reader of the results stops, or on Ctrl-C
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _follow_the_parent() -> None:

@@ -73,7 +73,7 @@ def listed(counts: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A piece of music. Notes are kept sorted by onset, then track, pitch and duration.
+    """A piece of music. Notes are kept sorted by onset, then track and pitch.
 
     Raises TypeError for notes that are no `NOTE_DTYPE` array, and ValueError for a note that starts
     before 0, lasts less than a tick or is higher than 127. Characters that XML forbids are removed
@@ -89,7 +89,6 @@ class Piece:
     name: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason → notes left out
     repaired: Mapping[str, int] = field(default_factory=dict)  # reason → times repaired
-    note_ons: int | None = None  # note-ons in its file by an independent count; None: not audited
 
     def __post_init__(self) -> None:
         if getattr(self.notes, "dtype", None) != NOTE_DTYPE:
@@ -98,7 +97,8 @@ class Piece:
                 f"{type(self.notes).__name__}. Use Piece.from_quarters([(0, 1, 60), …]), a row "
                 "(onset, duration, pitch) for each note, times in quarters"
             )
-        notes = self.notes.take(_order(self.notes))  # faster than notes[…] for structured arrays
+        # `take` is faster than notes[…] for structured arrays
+        notes = self.notes.take(np.argsort(sort_key(self.notes), kind="stable"))
         if len(notes):
             lowest, shortest = notes["onset"][0], notes["duration"].min()
             highest = notes["pitch"].max()
@@ -139,33 +139,16 @@ class Piece:
 
     def __eq__(self, other: object) -> bool:
         """Same notes, times, tempi, metres, key and track names; `name` may differ."""
-        same = ("ticks_per_quarter", "tempi", "time_signatures", "key", "track_names")
-        return (
-            isinstance(other, Piece)
-            and all(getattr(self, field) == getattr(other, field) for field in same)
-            and np.array_equal(self.notes, other.notes)
-        )
+        return isinstance(other, Piece) and self._content() == other._content()
+
+    def _content(self) -> tuple:
+        marks = (self.tempi, self.time_signatures, self.key, self.track_names)
+        return self.ticks_per_quarter, marks, self.notes.tolist()
 
     __hash__ = None
 
     def __repr__(self) -> str:
-        return (
-            f"Piece({self.name!r}: {len(self)} notes, {max(1, len(self.track_names))} track(s), "
-            f"{len(self.bar_starts())} bars, {self.seconds:.1f} s)"
-        )
-
-    @property
-    def account(self) -> str:
-        """Where every note of the piece's file went, in a line."""
-        dropped = sum(self.dropped.values())
-        why = f" ({listed(self.dropped)})" if dropped else ""
-        text = f"{len(self):,} kept, {dropped:,} dropped{why}"
-        if self.note_ons is None:
-            text = f"not audited: {text}"
-        else:
-            gone = self.note_ons - len(self) - dropped
-            text = f"{self.note_ons:,} note-ons: {text}, {gone:,} unaccounted for"
-        return f"{text}; mended: {listed(self.repaired)}" if self.repaired else text
+        return f"Piece({self.name!r}: {len(self)} notes, {len(self.bar_starts())} bars)"
 
     @property
     def onsets(self) -> np.ndarray:
@@ -184,8 +167,7 @@ class Piece:
 
     def seconds_at(self, ticks: int | np.ndarray) -> float | np.ndarray:
         """Seconds from the start to `ticks` (one, or an array); a tempo holds until the next."""
-        # Before a first tempo mark that comes late, MIDI's default holds.
-        marks = [(0, MIDI_TEMPO), *self.tempi] if not self.tempi or self.tempi[0][0] else self.tempi
+        marks = [(0, MIDI_TEMPO), *self.tempi]  # MIDI's default holds before a late first mark
         starts = np.array([tick for tick, _ in marks])
         pace = np.array([60 / bpm / self.ticks_per_quarter for _, bpm in marks])  # seconds a tick
         passed = np.concatenate([[0.0], np.cumsum(np.diff(starts) * pace[:-1])])
@@ -195,26 +177,22 @@ class Piece:
 
     def bar_starts(self) -> list[int]:
         """Tick of each bar line before the end of the last note, the first at 0."""
-        signatures = list(self.time_signatures) or [(0, 4, 4)]
-        if signatures[0][0] > 0:
-            signatures.insert(0, (0, 4, 4))
-        changes = [tick for tick, _, _ in signatures[1:]]
-        stops = [*(min(tick, self.end) for tick in changes), max(self.end, 1)]
+        end = max(self.end, 1)
+        signatures = [(0, 4, 4), *self.time_signatures]  # 4/4 holds before a late first one
+        stops = [tick for tick, _, _ in self.time_signatures] + [end]
         starts: list[int] = []
         for (tick, beats, unit), stop in zip(signatures, stops):
             bar = max(1, self.ticks_per_quarter * 4 * beats // unit)
-            starts.extend(range(tick, stop, bar))
+            starts.extend(range(tick, min(stop, end), bar))
         return starts
 
     def transpose(self, semitones: int) -> Piece:
         """The same piece `semitones` higher. Raises ValueError if a pitch leaves 0 to 127."""
         notes = self.notes.copy()
         moved = notes["pitch"].astype(int) + semitones
-        if len(moved) and not (moved.min() >= 0 and moved.max() <= 127):
-            raise ValueError(
-                f"piece {self.name!r}: moved by {semitones} semitones its pitches would span "
-                f"{moved.min()} to {moved.max()}, outside 0 to 127"
-            )
+        if ((moved < 0) | (moved > 127)).any():
+            found = f"moved by {semitones} semitones, a pitch would lie outside 0 to 127"
+            raise ValueError(f"piece {self.name!r}: {found}")
         notes["pitch"] = moved
         return replace(self, notes=notes, key=None if semitones else self.key)
 
@@ -242,16 +220,9 @@ class Piece:
         )
 
 
-def _order(notes: np.ndarray) -> np.ndarray:
-    """Indices that sort notes by onset, then track, pitch and duration."""
-    onset, track, pitch = notes["onset"], notes["track"], notes["pitch"]
-    if len(notes) and onset.max() < 2**38:  # all but the duration in one integer: much faster
-        key = (onset << 24) | (track.astype(np.int64) << 8) | pitch
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        if (key[1:] > key[:-1]).all():
-            return order
-    return np.lexsort((notes["duration"], pitch, track, onset))
+def sort_key(notes: np.ndarray) -> np.ndarray:
+    """Onset, track and pitch of each note in one integer, which sorts faster than three."""
+    return notes["onset"] << 24 | notes["track"].astype(np.int64) << 8 | notes["pitch"]
 
 
 def _since(marks: tuple[tuple, ...], begin: int, stop: int) -> tuple[tuple, ...]:

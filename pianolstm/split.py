@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +18,12 @@ from pianolstm.piece import Piece
 PARTS = ("train", "valid", "test")
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Pieces for training, for choosing (valid) and for the final measurement (test)."""
 
     train: list[Piece]
     valid: list[Piece]
     test: list[Piece]
-
-    def __iter__(self) -> Iterator[list[Piece]]:
-        return iter((self.train, self.valid, self.test))
 
 
 def is_chorale(piece: Piece) -> bool:
@@ -93,7 +89,7 @@ def split_pieces(pieces: Sequence[Piece], chorales_only: bool = True) -> Split:
     except ValueError as error:
         hint = ", or chorales_only=False" if chorales_only else ""
         raise ValueError(f"{len(pieces)} pieces: {error}{hint}") from None
-    parts: tuple[list[Piece], ...] = ([], [], [])
+    split = Split([], [], [])
     for group, number in zip(groups.values(), numbers):
-        parts[number].extend(group)
-    return Split(*parts)
+        split[number].extend(group)
+    return split

@@ -2,7 +2,7 @@
 
 A store is a folder with three files:
 
-* `ids.npy`: the tokens of all pieces one after another (int32), as numbers of the header's tokens;
+* `ids.bin`: the tokens of all pieces one after another (int32), as numbers of the header's tokens;
 * `store.json`: encoding, tokens, vocabulary, names, lengths and parts of the pieces, the report;
 * `report.csv`: a line for every file that was met, whatever became of it.
 
@@ -18,12 +18,10 @@ import json
 import math
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -36,8 +34,7 @@ from pianolstm.piece import listed, printable
 from pianolstm.split import PARTS, soprano_line, split_groups
 from pianolstm.vocabulary import Vocabulary
 
-FORMAT = 3  # of store.json
-BLOCK = 2**20  # tokens that are held in memory at a time
+Kept = tuple[str, int, str]  # of a piece: its file, number of tokens, digest of the soprano line
 COLUMNS = ("file", "status", "note_ons", "notes", "tokens", "dropped", "repaired", "joined",
            "message")  # fmt: skip
 
@@ -52,7 +49,7 @@ class ReadConfig:
 
     encoding: Encoding = field(default_factory=ArticleEncoding)
     grid: tuple[int, ...] = GRID  # divisions of a quarter, see `quantise`
-    instruments: str | int = "all"  # see `programs_of`
+    instruments: str = "all"  # see `programs_of`
     performances: str = "keep"  # those without a beat: keep as played, drop, or bend to the grid
     audit: bool = False  # count every note-on a second time (slow)
 
@@ -79,7 +76,9 @@ def encode_file(path: Path, config: ReadConfig) -> FileResult:
     """Read, quantise and encode one file. Never raises for what the file holds."""
     try:
         result = read_file(path, config.instruments, config.audit)
-        return _encode(result, config) if result.piece else result
+        if result.piece is not None:
+            _encode(result, config)
+        return result
     except PieceError as error:
         return FileResult("failed", f"{printable(path.name)}: {error}")
     except Exception as error:  # a fault of ours, but no reason to lose the other files
@@ -87,21 +86,21 @@ def encode_file(path: Path, config: ReadConfig) -> FileResult:
         return FileResult("failed", f"{printable(path.name)}: {found}")
 
 
-def _encode(result: FileResult, config: ReadConfig) -> FileResult:
+def _encode(result: FileResult, config: ReadConfig) -> None:
+    """Put a piece on the grid and write its tokens; `result` takes in what came of it."""
     on_grid = quantise(result.piece, config.grid, bend=config.performances == "bend")
     piece, result.piece = on_grid.piece, None
     result.has_beat, result.joined = on_grid.has_beat, on_grid.joined
-    result.dropped, result.notes = dict(piece.dropped), len(piece)
+    result.dropped, result.notes = piece.dropped, len(piece)
     if not on_grid.has_beat:
         result.message = str(on_grid)
         if config.performances == "drop":
             result.leave_out("performance", "in performances without a beat")
-            return result
+            return
     result.tokens = " ".join(config.encoding.encode(piece))
     columns = [piece.notes[name].tobytes() for name in ("onset", "duration", "pitch", "program")]
     result.content = _digest(b"".join(columns))
     result.line = _digest(repr(soprano_line(piece)).encode())
-    return result
 
 
 def _digest(data: bytes) -> str:
@@ -121,9 +120,7 @@ def open_store(folder: str | Path) -> tuple[dict, np.ndarray]:
     folder = Path(folder)
     try:
         header = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-        ids = np.load(folder / "ids.npy", mmap_mode="c", allow_pickle=False)
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
+        ids = np.memmap(folder / "ids.bin", np.int32, mode="c")
         if sum(header["lengths"]) != len(ids):
             raise ValueError(f"{sum(header['lengths']):,} tokens promised, {len(ids):,} are there")
     except (OSError, ValueError, KeyError) as error:
@@ -139,130 +136,102 @@ def build_store(
     out: str | Path,
     config: ReadConfig | None = None,
     processes: int | None = None,
-    recursive: bool = True,
 ) -> FolderReport:
-    """Read every MIDI file under `folder` into a token store at `out`, which must not exist yet.
+    """Read every MIDI file below `folder` into a token store at `out`, which must not exist yet.
 
     A second file with the same notes is a duplicate and left out. Pieces are split by groups, see
     `split_groups`. The vocabulary is that of the training pieces in all keys. Memory grows with the
     number of files and of classes, not of tokens. Stopped at any moment, it leaves nothing at
     `out`. `processes` and the main guard that a script needs with more than one: see `map_files`.
 
-    Raises StoreError if `out` exists or cannot be written or nothing can be stored, ValueError for
-    fewer than three groups, and FileNotFoundError without MIDI files.
+    Raises StoreError if `out` exists or nothing can be stored, OSError where it cannot be written,
+    ValueError for fewer than three groups, and FileNotFoundError without MIDI files.
     """
     folder, out, config = Path(folder), Path(out), config or ReadConfig()
     if out.exists():
         raise StoreError(f"{out} exists already. Give another name, or delete it first")
-    paths = find_midi_files(folder, recursive)
+    paths = find_midi_files(folder, recursive=True)
+    names = [printable(path.relative_to(folder).as_posix()) for path in paths]
+    report = FolderReport(config.instruments, config.grid, config.performances)
     unfinished = out.with_name(out.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted run of this name left
     try:
         unfinished.mkdir(parents=True)
-        writer = _StoreWriter(unfinished, config)
-        names = [printable(path.relative_to(folder).as_posix()) for path in paths]
-        writer.write(names, map_files(partial(encode_file, config=config), paths, processes))
-        if not writer.names:
-            raise StoreError(f"{folder}: no notes to store. {writer.report}")
-        writer.finish()
+        results = map_files(partial(encode_file, config=config), paths, processes)
+        tokens, pieces = _write_files(unfinished, zip(names, results), report)
+        if not pieces:
+            raise StoreError(f"{folder}: no notes to store. {report}")
+        _write_header(unfinished, config, report, tokens, pieces)
         os.replace(unfinished, out)
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return writer.report
+    return report
 
 
-class _StoreWriter:
-    """Numbers tokens as they come; the vocabulary is known when all files have been read."""
+def _write_files(
+    folder: Path, results: Iterable[tuple[str, FileResult | None]], report: FolderReport
+) -> tuple[list[str], list[Kept]]:
+    """Write ids.bin and report.csv while the results come, each with the name of its file.
 
-    def __init__(self, folder: Path, config: ReadConfig) -> None:
-        self.folder, self.config = folder, config
-        self.report = FolderReport(config.instruments, config.grid, config.performances)
-        self.numbers: dict[str, int] = {}  # token → its number, by first appearance
-        self.names: list[str] = []
-        self.lengths: list[int] = []
-        self.lines: list[str] = []  # of each piece, the digest of its soprano line
-        self.first_file: dict[str, str] = {}  # digest of notes → the first file that holds them
-
-    def write(self, names: Sequence[str], results: Iterable[FileResult | None]) -> None:
-        """Write ids.npy and report.csv while the results come."""
-        with (
-            open(self.folder / "ids.npy", "wb") as ids,
-            open(self.folder / "report.csv", "w", newline="", encoding="utf-8") as table,
-        ):
-            _write_npy_header(ids, 0)
-            rows = csv.writer(table)
-            rows.writerow(COLUMNS)
-            for name, result in zip(names, results):
-                died = f"{Path(name).name}: the process that read it died"
-                result = result or FileResult("damaged", died)
-                ids.write(self.add(name, result))
-                rows.writerow((
-                    name, result.status, result.note_ons, result.notes,
-                    len(result.tokens.split()), listed(result.dropped), listed(result.repaired),
-                    result.joined, result.message,
-                ))  # fmt: skip
-            ids.seek(0)
-            _write_npy_header(ids, sum(self.lengths))
-
-    def add(self, name: str, result: FileResult) -> bytes:
-        """Count one file; returns the bytes of its ids, which are none unless it is kept."""
-        first = self.first_file.setdefault(result.content, name) if result.content else name
-        if first != name:
-            result.message = f"same notes as {first}"
-            result.leave_out("duplicate", "in duplicate files")
-        self.report.add(name, result)
-        if result.status != "read":
-            return b""
-        number = self.numbers.setdefault
-        ids = [number(token, len(self.numbers)) for token in result.tokens.split(" ")]
-        self.names.append(name)
-        self.lengths.append(len(ids))
-        self.lines.append(result.line)
-        return np.array(ids, dtype=np.int32).tobytes()
-
-    def finish(self) -> None:
-        """Split the pieces, make the vocabulary, write the header."""
-        first_of_line: dict[str, str] = {}  # the first piece with each soprano line names its group
-        for name, line in zip(self.names, self.lines):
-            first_of_line.setdefault(line, Path(name).stem)
-        part_of = dict(zip(first_of_line, split_groups(list(first_of_line.values()))))
-        parts = np.array([part_of[line] for line in self.lines])
-        training, held_out = self.count_tokens(np.repeat(parts != 0, self.lengths))
-        vocabulary = Vocabulary.for_training(self.config.encoding, +training)
-        unknown = sum(n for token, n in held_out.items() if token not in vocabulary)
-        sizes = ", ".join(f"{(parts == i).sum():,} {part}" for i, part in enumerate(PARTS))
-        self.report.stored = (
-            f"{sum(self.lengths):,} tokens, a vocabulary of {len(vocabulary):,}; pieces: {sizes}; "
-            f"{unknown:,} valid and test tokens unknown"
-        )
-        header = {
-            "format": FORMAT,
-            "read": asdict(self.config) | {"encoding": self.config.encoding.to_dict()},
-            "tokens": list(self.numbers),
-            "vocabulary": vocabulary.tokens[1:],
-            "names": self.names,
-            "lengths": self.lengths,
-            "parts": parts.tolist(),
-            "report": str(self.report),
-        }
-        (self.folder / "store.json").write_text(json.dumps(header), encoding="utf-8")
-
-    def count_tokens(self, is_held_out: np.ndarray) -> list[Counter[str]]:
-        """How often each token occurs in training pieces and in the others.
-
-        is_held_out: bool (tokens,), False for tokens of training pieces.
-        """
-        ids, counts = np.load(self.folder / "ids.npy", mmap_mode="r"), 0
-        for start in range(0, len(ids), BLOCK):
-            block = slice(start, start + BLOCK)
-            pairs = 2 * ids[block] + is_held_out[block]
-            counts = counts + np.bincount(pairs, minlength=2 * len(self.numbers))
-        return [Counter(dict(zip(self.numbers, counts[i::2].tolist()))) for i in (0, 1)]
+    Tokens are numbered as they come. Returns all of them, and the pieces that are kept.
+    """
+    numbers: dict[str, int] = {}  # token → its number, by first appearance
+    first_file: dict[str, str] = {}  # digest of notes → the first file that holds them
+    pieces = []
+    with (
+        open(folder / "ids.bin", "wb") as ids,
+        open(folder / "report.csv", "w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for name, result in results:
+            if result is None:
+                result = FileResult("damaged", f"{Path(name).name}: the process that read it died")
+            first = first_file.setdefault(result.content or name, name)
+            if first != name:
+                result.message = f"same notes as {first}"
+                result.leave_out("duplicate", "in duplicate files")
+            report.add(name, result)
+            tokens = result.tokens.split()
+            written = [numbers.setdefault(token, len(numbers)) for token in tokens]
+            ids.write(np.array(written, dtype=np.int32).tobytes())
+            if tokens:
+                pieces.append((name, len(tokens), result.line))
+            account = listed(result.dropped), listed(result.repaired)
+            table.writerow([name, result.status, result.note_ons, result.notes, len(tokens),
+                            *account, result.joined, result.message])  # fmt: skip
+    return list(numbers), pieces
 
 
-def _write_npy_header(file: BinaryIO, tokens: int) -> None:
-    """The header of ids.npy: NumPy leaves room in it for any number of tokens."""
-    fields = {"descr": "<i4", "fortran_order": False, "shape": (tokens,)}
-    np.lib.format.write_array_header_1_0(file, fields)
+def _write_header(
+    folder: Path, config: ReadConfig, report: FolderReport, tokens: list[str], pieces: list[Kept]
+) -> None:
+    """Split the pieces, make the vocabulary, write store.json."""
+    names, lengths, lines = map(list, zip(*pieces))
+    group_of: dict[str, str] = {}  # the first piece with each soprano line names its group
+    for name, line in zip(names, lines):
+        group_of.setdefault(line, Path(name).stem)
+    part_of = dict(zip(group_of, split_groups(list(group_of.values()))))
+    parts = np.array([part_of[line] for line in lines])
+    ids = np.memmap(folder / "ids.bin", np.int32, mode="r")
+    counts = np.zeros((len(PARTS), len(tokens)), dtype=int)  # of each token in each part
+    for part, piece in zip(parts, np.split(ids, np.cumsum(lengths)[:-1])):
+        np.add.at(counts[part], piece, 1)  # piece by piece, to spare memory
+    training = {token: count for token, count in zip(tokens, counts[0].tolist()) if count}
+    vocabulary = Vocabulary.for_training(config.encoding, training)
+    unknown = counts[1:].sum(axis=0) @ [token not in vocabulary for token in tokens]
+    sizes = ", ".join(f"{(parts == i).sum():,} {part}" for i, part in enumerate(PARTS))
+    report.stored = (
+        f"{len(ids):,} tokens, a vocabulary of {len(vocabulary):,}; pieces: {sizes}; "
+        f"{unknown:,} valid and test tokens unknown"
+    )
+    header = {
+        "read": asdict(config) | {"encoding": config.encoding.to_dict()},
+        "tokens": tokens,
+        "vocabulary": vocabulary.tokens[1:],
+        "names": names,
+        "lengths": lengths,
+        "parts": parts.tolist(),
+        "report": str(report),
+    }
+    (folder / "store.json").write_text(json.dumps(header), encoding="utf-8")

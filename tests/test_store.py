@@ -83,7 +83,6 @@ def test_commands_read_and_train(tmp_path, piano_songs, capsys):
     printed = capsys.readouterr().out
     assert "376 files" in printed
     assert "1 duplicate" in printed
-    assert "not audited" in printed
     command = ["train", "--songs", str(store), "--hidden", "8", "--seconds", "0.1", "--epochs", "1"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     other = ["--encoding", "events", "--out", str(tmp_path / "run2")]
@@ -144,7 +143,7 @@ def test_performances_can_be_dropped_or_bent(mixed_folder, tmp_path):
 def test_several_processes_give_the_same_store(mixed_folder, tmp_path):
     build_store(mixed_folder, tmp_path / "one", processes=1)
     build_store(mixed_folder, tmp_path / "two", processes=2)
-    for name in ("ids.npy", "report.csv"):
+    for name in ("ids.bin", "report.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -169,7 +168,7 @@ def test_a_taken_place_and_an_empty_folder(mixed_folder, tmp_path):
         ReadConfig(EventEncoding())
     with pytest.raises(ValueError, match=r"give a grid that divides it"):
         ReadConfig(EventEncoding(), grid=(5,), performances="bend")
-    with pytest.raises(ValueError, match="'kazoo' names no instruments"):
+    with pytest.raises(ValueError, match="no instrument 'kazoo'"):
         ReadConfig(instruments="kazoo")
 
 
@@ -194,11 +193,8 @@ def test_a_store_that_is_not_whole_is_refused(mixed_folder, tmp_path):
     (out / "store.json").write_text(json.dumps(header | {"lengths": header["lengths"][:-1]}))
     with pytest.raises(StoreError, match=r"tokens promised, .* are there\). Make one"):
         Dataset.load(out)
-    (out / "store.json").write_text(json.dumps(header | {"format": 99}))
-    with pytest.raises(StoreError, match="format 99, this version reads"):
-        Dataset.load(out)
     (out / "store.json").write_text(json.dumps(header))
-    (out / "ids.npy").write_bytes((out / "ids.npy").read_bytes()[:-8])
+    (out / "ids.bin").unlink()
     with pytest.raises(StoreError, match="no whole token store"):
         Dataset.load(out)
 
