@@ -53,8 +53,8 @@ PART_LENGTH = 1500  # tokens of a piece for four parts, at most
 QUARTETS = f"--songs {SONGS / 'ensemble'} --only 'bach_*' 'haydn_*' 'mozart_*' --encoding events"
 TUNED = "--noise 0.08 --batch 8 --steps 128 --learning-rate 0.005 --transpose-until 0.45"
 RHYTHM = {
-    "rhythm": "--encoding rhythm --at-least 2 --hidden 384 --dropout 0.5 --seconds 720",
-    "events": "--encoding events --hidden 384 --dropout 0.5 --seconds 720",
+    "rhythm": "--encoding rhythm --at-least 2 --hidden 256 --dropout 0.5 --seconds 720",
+    "events": "--encoding events --hidden 256 --dropout 0.5 --seconds 720",
 }
 HELPERS = {
     name: f"--encoding events {helpers} --hidden 384 --dropout 0.5 {TUNED} --epochs 28 --last"
