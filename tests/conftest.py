@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,10 @@ from pianolstm.folder import read_folder
 from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes share the cores; with two threads each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # they would wait for one another
+    torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
 
