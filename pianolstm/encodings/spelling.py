@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ def shifted(pitch: int, semitones: int, low: int = 0, high: int = 127) -> int:
     return moved + 12 * (moved < low) - 12 * (moved > high)
 
 
+@cache  # tokens hold the same few times again and again
 def quarters_text(ticks: int) -> str:
     """Ticks (`RESOLUTION` a quarter) as people write time: "0.5" for 6, "1/3" for 4."""
     time = Fraction(ticks, RESOLUTION)
@@ -41,6 +43,7 @@ def quarters_text(ticks: int) -> str:
     return repr(float(time)).removesuffix(".0") if exact else str(time)
 
 
+@cache
 def ticks_of(text: str) -> int:
     """The inverse of `quarters_text`; 0 for text that is no time of this resolution."""
     if not TIME.fullmatch(text) or text.endswith("/0"):
