@@ -46,13 +46,16 @@ def compose(
     """One piece for each seed, all side by side, of `length` tokens after the prompt at most.
 
     Unless given, the length is that of `usual_length`. prompts: one list of ids a piece; none is
-    `<bos>`, which the network must know. A network that has a memory recalls what each piece
+    `<bos>`, a beginning of the network's own. A network that has a memory recalls what each piece
     has said, its prompt included. A piece whose prompt was told its `bars` (see `read_prompt`) does
     not end before the last of them, and is cut there. The other options are those of `generate`. A
     piece that did not end by itself says so in `repaired` ("no end"), if the network's encoding has
-    an end at all. Raises ValueError as `generate` does, and for a length below 1.
+    an end at all. Raises ValueError as `generate` does, for a length below 1, and for a network
+    that needs a prompt and gets none.
     """
     ids = network.vocabulary.ids
+    if prompts is None and BOS not in ids:
+        raise ValueError("this network knows no <bos>. Give each piece a prompt, see read_prompt")
     prompts = [[ids[BOS]]] * len(seeds) if prompts is None else prompts
     length = usual_length(network) if length is None else length
     if length < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -53,10 +54,10 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
     which the score's own hands are known). A piece in which more than ten notes sound at once is
     no two hands' and is divided at middle C.
     """
+    pitches = pitches.tolist()  # Python's numbers are faster than NumPy's, one by one
     moments = list(_moments(onsets, durations, pitches))
     if max(map(len, moments), default=0) > FINGERS:  # no two hands play it, and it would take long
-        return pitches < MIDDLE_C
-    pitches = pitches.tolist()  # Python's numbers are faster than NumPy's, one by one
+        return np.array(pitches) < MIDDLE_C
     before: list[int] = []
     # Of each place to divide: costs so far, pitches of both hands, left notes of all moments so far
     states = [(0.0, ([], []), None)]
@@ -83,12 +84,16 @@ def left_hand(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) ->
     return left
 
 
-def _moments(onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray) -> Iterator[list[int]]:
+def _moments(
+    onsets: np.ndarray, durations: np.ndarray, pitches: Sequence[int]
+) -> Iterator[list[int]]:
     """For each onset the notes that sound then, from the bottom up, as indices."""
-    upwards = np.lexsort((-np.arange(len(pitches)), pitches))
-    for tick in np.unique(onsets):
-        sounds = (onsets <= tick) & (onsets + durations > tick)
-        yield upwards[sounds[upwards]].tolist()
+    starts, ends = onsets.tolist(), (onsets + durations).tolist()
+    in_time = sorted(range(len(starts)), key=starts.__getitem__)
+    sounding: list[int] = []
+    for onset, new in groupby(in_time, starts.__getitem__):
+        sounding = [*(i for i in sounding if ends[i] > onset), *new]
+        yield sorted(sounding, key=lambda i: (pitches[i], -i))
 
 
 def _held_below(notes: list[int], held: set[int]) -> list[int]:

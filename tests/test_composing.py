@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from pianolstm.checkpoint import Checkpoint
@@ -35,3 +36,9 @@ def test_a_prompt_is_part_of_the_piece():
     assert len(piece.bar_starts()) and "no end" not in piece.repaired
     (short,) = pieces_of(chords, [prompt], [[]])
     assert len(short) == 3
+
+
+def test_a_network_without_a_beginning_needs_a_prompt():
+    chords = network(ArticleEncoding(), ["4.7"])
+    with pytest.raises(ValueError, match=r"knows no <bos>. Give each piece a prompt"):
+        compose(chords, [1])

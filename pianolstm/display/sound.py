@@ -59,7 +59,8 @@ def audio(piece: Piece) -> Sound:
     """
     notes = piece.notes[piece.seconds_at(piece.notes["onset"]) < LONGEST_SOUND]
     # Cut before they are played: the synthesizer's memory grows with the end of the last note
-    notes["duration"] = np.minimum(notes["duration"], _ticks_heard(piece) - notes["onset"])
+    heard_until = bisect_left(range(piece.end), LONGEST_SOUND, key=piece.seconds_at)  # a tick
+    notes["duration"] = np.minimum(notes["duration"], heard_until - notes["onset"])
     heard = replace(piece, notes=notes)
     samples = render(heard)[: int(LONGEST_SOUND * SAMPLE_RATE)]
     seconds = len(samples) / SAMPLE_RATE
@@ -72,11 +73,6 @@ def audio(piece: Piece) -> Sound:
     if is_cut:
         text += f", the beginning of {piece.seconds:,.0f} s"
     return Sound(buffer.getvalue(), text, seconds, is_cut)
-
-
-def _ticks_heard(piece: Piece) -> int:
-    """The first tick that is `LONGEST_SOUND` or more from the start; the last if there is none."""
-    return bisect_left(range(piece.end), LONGEST_SOUND, key=piece.seconds_at)
 
 
 def render(piece: Piece) -> np.ndarray:

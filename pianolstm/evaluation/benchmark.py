@@ -195,11 +195,9 @@ def measure(trained: Checkpoint, data: Dataset) -> dict:
 
 
 def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str, float]:
-    found = {}
-    for part, pieces in {"valid": data.valid, "test": data.test}.items():
-        losses = nll(trained.predictor, pieces, memory=memory).per_piece
-        found[part] = frame_nll(losses, data, pieces)
-    return found
+    parts = {"valid": data.valid, "test": data.test}
+    losses = {part: nll(trained.predictor, parts[part], memory=memory).per_piece for part in parts}
+    return {part: frame_nll(losses[part], data, parts[part]) for part in parts}
 
 
 def own_rows(label: str, entry: dict) -> dict[str, float]:

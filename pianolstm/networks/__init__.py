@@ -14,4 +14,5 @@ from pianolstm.networks.base import (
     pick_device,
     register,
 )
-from pianolstm.networks.note import InSeveralKeys, NoteGRU, NoteLSTM, NoteTransformer
+from pianolstm.networks.keys import InSeveralKeys
+from pianolstm.networks.note import NoteGRU, NoteLSTM, NoteTransformer

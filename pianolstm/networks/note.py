@@ -2,7 +2,7 @@
 
 A GRU has one state and two gates where the LSTM has two states and three gates; a Transformer has
 no recurrent state and looks back at the past instead. Embedding, output and dropout are those of
-`NoteLSTM`. And what makes any of them read a piece in several keys at once.
+`NoteLSTM`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pianolstm.networks.base import LayerState, NetworkConfig, RecurrentNetwork, State, register
-from pianolstm.vocabulary import UNK_ID
 
 
 @register("note")
@@ -154,49 +153,3 @@ class NoteTransformer(NoteLSTM):
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         logits, state = self(ids.unsqueeze(1), state)
         return logits[:, 0], state
-
-
-class InSeveralKeys(nn.Module):
-    """The mean of what a network expects next when it reads a piece in each of K keys.
-
-    What one key suggests by chance, the others outvote: test-time augmentation (Krizhevsky,
-    Sutskever and Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks",
-    section 4.1). A network that learned in all keys is asked K times what it learned once.
-
-    table: the id of each token in each key, (K, V), as from `transposed_ids`. A token that has no
-    place in a key, or is unknown there, is read as `<unk>` and not expected.
-    """
-
-    reads = "streams"
-
-    def __init__(self, model: nn.Module, table: np.ndarray) -> None:
-        super().__init__()
-        self.model, self.config = model, model.config
-        missing = torch.from_numpy(table <= UNK_ID)
-        missing[:, UNK_ID] = False
-        self.register_buffer("table", torch.from_numpy(table).masked_fill(missing, UNK_ID))
-        self.register_buffer("missing", missing)
-
-    def zero_state(self, batch: int) -> State:
-        """The state before the first token; for each layer tensors (B, K, H)."""
-        return self._apart(self.model.zero_state(batch * len(self.table)))
-
-    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Ids (B, T) → the mean distribution's logarithm after each, (B, T, V), and the state."""
-        rows = self.table[:, ids].transpose(0, 1).flatten(0, 1)  # (B · K, T)
-        together = state and [tuple(part.flatten(0, 1) for part in layer) for layer in state]
-        logits, state = self.model(rows, together)
-        logits = logits.unflatten(0, (len(ids), -1)).transpose(1, 2)  # (B, T, K, V)
-        own = logits.gather(-1, self.table.expand_as(logits)).masked_fill(self.missing, -torch.inf)
-        mean = own.log_softmax(-1).logsumexp(-2) - np.log(len(self.table))
-        return mean, self._apart(state)
-
-    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Ids (B,) → the same for one step, (B, V), and the state."""
-        logits, state = self(ids.unsqueeze(1), state)
-        return logits[:, 0], state
-
-    def _apart(self, state: State) -> State:
-        """State of the network's rows, (B · K, H) → (B, K, H)."""
-        K = len(self.table)
-        return [tuple(part.unflatten(0, (-1, K)) for part in layer) for layer in state]
