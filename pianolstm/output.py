@@ -38,13 +38,14 @@ def played(
 
 
 def free_names(out: Path, name: str, pieces: int) -> list[str]:
-    """A name for each piece of which there is no file yet: "name", "name-2", "name-3" and so on."""
+    """Make the folder; a name for each piece that no file in it has: "name", "name-2" and so on."""
     if pieces < 1:
         raise ValueError(f"--pieces {pieces}: give at least 1")
     for ending in OUTPUTS:
         name = name.removesuffix(ending)
     if Path(name).name != name or not name:
         raise ValueError(f"--name {name!r} must be a file's name; give the folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     free = (n for n in names if not any((out / f"{n}{ending}").exists() for ending in OUTPUTS))
     return list(islice(free, pieces))
@@ -65,7 +66,6 @@ def write_files(
 
     The picture is a piano roll, with `notation` a score. `formats`: the score as such files, too.
     """
-    out.mkdir(parents=True, exist_ok=True)
     path, sound = out / piece.name, audio(piece)
     write_midi(piece, f"{path}.mid")
     sound.save(f"{path}.mp3")

@@ -192,8 +192,9 @@ def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_pat
     )
 
 
-def test_compose_into_a_place_that_is_no_folder(tmp_path, capsys):
+def test_compose_finds_a_place_that_is_no_folder_before_it_writes(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("here")
+    monkeypatch.setattr(commands.composing, "compose", None)  # calling it would raise TypeError
     assert main(["compose", "--length", "60", "--out", str(tmp_path / "file")]) == 2
     assert "pianolstm compose: " in capsys.readouterr().err
 
