@@ -36,9 +36,10 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     notes = engraving_grid(piece.notes, piece.ticks_per_quarter)
     end = int((notes["onset"] + notes["duration"]).max())
     starts = sorted({round(tick * unit) for tick in piece.bar_starts()})
-    metres = {round(tick * unit): metre for tick, *metre in [(0, 4, 4), *piece.time_signatures]}
+    metres = [(0, 4, 4), *piece.time_signatures]
+    changes = {round(tick * unit): f"{beats}/{beat}" for tick, beats, beat in metres}
     names = defaultdict(str, enumerate(piece.track_names))
-    staves = [_staff(piece.key, starts, metres, end, part) for part in _parts(notes, names)]
+    staves = [_staff(piece.key, starts, changes, end, part) for part in _parts(notes, names)]
     for tick, bpm in piece.tempi:
         if tick < piece.end:
             bar = bisect(starts, round(tick * unit)) - 1
@@ -95,7 +96,7 @@ def _clef(notes: np.ndarray) -> music21.clef.Clef:
 
 
 def _staff(
-    key: str | None, starts: list[int], metres: dict[int, list[int]], end: int, part: tuple
+    key: str | None, starts: list[int], metres: dict[int, str], end: int, part: tuple
 ) -> music21.stream.Part:
     """One of `_parts`, bar by bar: where bars start, metres change, and the last note ends.
 
@@ -110,17 +111,18 @@ def _staff(
     sharps, minor = key_sharps(key) if key else (0, False)
     staff = music21.stream.Part() if name else music21.stream.PartStaff()
     staff.partName = name
+    metre = None
     for number, start in enumerate(starts, start=1):
         measure = music21.stream.Measure(number=number)
-        if start in metres:
-            metre = music21.meter.TimeSignature("{}/{}".format(*metres[start]))
+        if start in metres and metres[start] != (metre and metre.ratioString):
+            metre = music21.meter.TimeSignature(metres[start])
             measure.insert(0, metre)
         whole = round(UNITS * metre.barDuration.quarterLength)
         stop = starts[number] if number < len(starts) else max(end, start + whole)
         inside = [[c for c in voice if c.onset < stop and c.end > start] for voice in found]
         inside = sorted(filter(None, inside), key=lambda v: -np.mean([c.pitches[-1] for c in v]))
         for place, chords in enumerate(inside or [[]]):
-            voice = _voice(chords, start, stop, sharps + minor, hidden=place > 0)
+            voice = _voice(chords, start, stop, whole, sharps + minor, hidden=place > 0)
             # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
             voice.id = str(place + 1)
             if len(inside) > 1:
@@ -138,15 +140,18 @@ def _staff(
 
 
 def _voice(
-    chords: list[Chord], start: int, stop: int, centre: int, hidden: bool
+    chords: list[Chord], start: int, stop: int, whole: int, centre: int, hidden: bool
 ) -> music21.stream.Voice:
-    """The notes of a voice in a bar and, printed or `hidden`, the rests between them."""
+    """The notes of a voice in a bar and, printed or `hidden`, the rests between them.
+
+    A rest of the `whole` metre is one sign, but no other: verovio takes it for a full bar.
+    """
     voice = music21.stream.Voice()
     for chord in [*chords, Chord(stop, stop, [])]:
         at, onset = round(voice.highestTime * UNITS), chord.onset - start
-        for value in lengths(at, onset, rest=True) if chords else [onset]:
+        for value in [whole] if onset - at == whole else lengths(at, onset, rest=True):
             length = Fraction(value, UNITS)
-            rest = music21.note.Rest(quarterLength=length, fullMeasure=not chords)
+            rest = music21.note.Rest(quarterLength=length, fullMeasure=value == whole)
             rest.style.hideObjectOnPrint = hidden
             voice.append(rest)
         if chord.pitches:
