@@ -163,6 +163,13 @@ def test_bars_are_those_of_the_piece_where_the_metre_changes_inside_a_bar():
     assert repr(score(piece)) == "Score of metres: 5 bars, 27 notes"
 
 
+def test_a_metre_that_is_stated_again_is_not_printed_again():
+    metres = ((0, 3, 4), (480 * 3, 3, 4), (480 * 6, 2, 4))
+    piece = Piece.from_quarters([(0, 8, 60)], time_signatures=metres)
+    shown = to_stream(piece).parts[0].recurse().getElementsByClass(music21.meter.TimeSignature)
+    assert [metre.ratioString for metre in shown] == ["3/4", "2/4"]
+
+
 def test_the_lower_part_stands_on_the_bass_staff_whatever_the_order_of_tracks():
     left, right = [(i, 1, 41 + i, 0) for i in range(4)], [(i, 1, 74, 1) for i in range(4)]
     upper, lower = to_stream(Piece.from_quarters(left + right)).parts
@@ -202,6 +209,23 @@ def test_two_voices_have_stems_up_and_down_and_one_voice_has_neither():
     assert stems == {"up": [60, 62, 64, 59, 60], "down": [52, 50, 48, 50]}
     assert {note.stemDirection for note in upper.recurse().notes} == {"unspecified"}
     assert repr(score(piece)) == "Score of voices: 2 bars, 10 notes"
+
+
+def test_the_highest_voice_prints_its_rests_and_the_others_hide_theirs():
+    rows = [(0, 1, 76), (2, 2, 77), (0, 3, 60), (0, 4, 48, 1)]
+    upper, _ = to_stream(Piece.from_quarters(rows)).parts
+    rests = [
+        [(r.offset, r.style.hideObjectOnPrint) for r in v[music21.note.Rest]]
+        for v in upper.recurse(streamsOnly=True).getElementsByClass(music21.stream.Voice)
+    ]
+    assert rests == [[(1, False)], [(3, True)]]
+
+
+def test_a_silent_bar_that_a_change_of_metre_cuts_short_moves_no_note():
+    metres = ((0, 4, 4), (480 * 5, 3, 4))  # the second bar has a quarter
+    rows = [(0, 4, 72), (5, 1, 74), (7, 1, 76), (8, 3, 77)]
+    piece = Piece.from_quarters(rows, time_signatures=metres)
+    assert misplaced_notes(piece, engrave(piece)) == 0
 
 
 def test_triplets_among_rests_and_sixteenths_are_where_they_sound():

@@ -3,7 +3,7 @@
     roll     notes as boxes, time to the right and pitch upwards: `roll`, `piano_roll`; any figure
              with a text alternative: `described`
     score    notes on staves: `score`, `write_musicxml`; `staves` writes them, and `notation`
-             decides on bars, voices, note values and spelling
+             decides on times, voices, note values and spelling
     sound    an MP3: `audio`
     player   a piano roll that plays: `player`; several, one above the other: `compare`
 

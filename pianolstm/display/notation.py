@@ -1,4 +1,4 @@
-"""How a piece is written down, in plain numbers: times, bars, voices, note values, spelling.
+"""How a piece is written down, in plain numbers: times, voices, note values, spelling.
 
 Times are in units of 1/48 quarter, which hold all that is engraved.
 """
@@ -11,64 +11,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pianolstm.piece import Piece
-
 UNITS = 48  # units of a quarter: a 64th note has 3, a 64th of a triplet 2
 # Units that one note can have: part of a triplet, plain, or dotted
 NOTE_VALUES = {first << k for first in (1, 3, 9) for k in range(8) if first << k <= 8 * UNITS}
 STEPS = "FCGDAEB"  # the line of fifths
 
 
-def fits(ticks: np.ndarray, tpq: int) -> np.ndarray:
-    """Whether notation can express a time: 64th notes, and triplets down to 64ths.
-
-    `tpq` is the number of ticks per quarter.
-    """
-    return (ticks * 16 % tpq == 0) | (ticks * 24 % tpq == 0)
-
-
-def to_units(ticks: np.ndarray, tpq: int, exact: np.ndarray | None = None) -> np.ndarray:
-    """Times in units. Those that notation cannot express (not `exact`) move to 1/8 quarters."""
-    exact = fits(ticks, tpq) if exact is None else exact
-    eighths = np.round(ticks * 8 / tpq).astype(np.int64)
-    return np.where(exact, ticks * UNITS // tpq, eighths * (UNITS // 8))
-
-
 def engraving_grid(notes: np.ndarray, tpq: int) -> np.ndarray:
-    """The notes with times in units.
+    """The notes with times in units, on 64ths and triplets of 64ths; `tpq` is ticks per quarter.
 
-    A note that does not fit at both ends is moved, and lasts 1/8 quarter at least. Where most notes
-    do not fit, as in a performance, all are moved.
+    A note that does not begin and end there is moved to 1/8 quarters, and lasts 1/8 at least. Where
+    most notes do not, as in a performance, all are moved.
     """
-    begins, ends = notes["onset"], notes["onset"] + notes["duration"]
-    exact = fits(begins, tpq) & fits(ends, tpq)
-    exact &= 2 * exact.sum() >= len(notes)
+    times = np.stack([notes["onset"], notes["onset"] + notes["duration"]])
+    exact = ((times * 16 % tpq == 0) | (times * 24 % tpq == 0)).all(axis=0)
+    exact &= exact.mean() >= 0.5
+    begins, ends = np.where(exact, times * UNITS // tpq, np.round(times * 8 / tpq) * (UNITS // 8))
     moved = notes.copy()
-    moved["onset"] = to_units(begins, tpq, exact)
-    length = to_units(ends, tpq, exact) - moved["onset"]
-    moved["duration"] = np.where(length > 0, length, UNITS // 8)
+    moved["onset"], moved["duration"] = begins, np.where(ends > begins, ends - begins, UNITS // 8)
     return moved
-
-
-class Bar(NamedTuple):
-    """Where a bar begins and ends, in units, and its metre."""
-
-    start: int
-    stop: int
-    metre: str  # "3/4"
-
-
-def bars_of(piece: Piece, end: int) -> list[Bar]:
-    """The bars of a piece whose last note ends at `end`; a bar ends where the metre changes."""
-    tpq = piece.ticks_per_quarter
-    starts = np.unique(to_units(np.array(piece.bar_starts()), tpq)).tolist()
-    signatures = [(0, 4, 4), *piece.time_signatures]
-    changes = to_units(np.array([tick for tick, _, _ in signatures]), tpq)
-    places = np.searchsorted(changes, starts, side="right") - 1
-    metres = [signatures[place][1:] for place in places]
-    beats, unit = metres[-1]
-    stops = [*starts[1:], max(end, starts[-1] + 4 * UNITS * beats // unit)]
-    return [Bar(a, b, f"{beats}/{unit}") for a, b, (beats, unit) in zip(starts, stops, metres)]
 
 
 class Chord(NamedTuple):
@@ -117,8 +78,8 @@ def lengths(begin: int, end: int, rest: bool = False) -> Iterator[int]:
             elif room > UNITS:
                 room -= room % UNITS
             first = 1 if begin % 3 or room % 3 else 3  # part of a triplet, or plain
-            values = [first << k for k in range(8) if first << k <= room]
-            length = max(value for value in values if begin % value == 0)
+            values = (first << k for k in range(8))
+            length = max(value for value in values if value <= room and begin % value == 0)
         yield length
         begin += length
 

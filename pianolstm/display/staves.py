@@ -1,6 +1,6 @@
 """A piece as a music21 score: staves, and in their bars voices of notes and rests.
 
-What is written is decided in `pianolstm.display.notation`.
+What is written is decided in `pianolstm.display.notation`; music21 ties notes and finds beams.
 """
 
 from __future__ import annotations
@@ -14,17 +14,7 @@ from string import digits
 import music21
 import numpy as np
 
-from pianolstm.display.notation import (
-    UNITS,
-    Bar,
-    Chord,
-    bars_of,
-    engraving_grid,
-    lengths,
-    spelled,
-    to_units,
-    voices,
-)
+from pianolstm.display.notation import UNITS, Chord, engraving_grid, lengths, spelled, voices
 from pianolstm.grid import quantise
 from pianolstm.hands import MIDDLE_C
 from pianolstm.piece import Piece, key_sharps
@@ -42,22 +32,26 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     """
     if not quantise(piece).has_beat:
         piece = quantise(piece, bend=True).piece
+    unit = UNITS / piece.ticks_per_quarter
     notes = engraving_grid(piece.notes, piece.ticks_per_quarter)
-    bars = bars_of(piece, int((notes["onset"] + notes["duration"]).max()))
+    end = int((notes["onset"] + notes["duration"]).max())
+    starts = sorted({round(tick * unit) for tick in piece.bar_starts()})
+    metres = [(0, 4, 4), *piece.time_signatures]
+    changes = {round(tick * unit): f"{beats}/{beat}" for tick, beats, beat in metres}
     names = defaultdict(str, enumerate(piece.track_names))
-    staves = [_staff(piece.key, bars, *part) for part in _parts(notes, names)]
+    staves = [_staff(piece.key, starts, changes, end, part) for part in _parts(notes, names)]
     for tick, bpm in piece.tempi:
-        offset = Fraction(int(to_units(np.array(tick), piece.ticks_per_quarter)), UNITS)
-        if offset < staves[0].highestTime:
-            bar = staves[0].getElementAtOrBefore(offset, [music21.stream.Measure])
-            bar.insert(offset - bar.offset, music21.tempo.MetronomeMark(number=round(bpm)))
+        if tick < piece.end:
+            bar = bisect(starts, round(tick * unit)) - 1
+            mark = music21.tempo.MetronomeMark(number=round(bpm))
+            staves[0][bar].insert(Fraction(round(tick * unit) - starts[bar], UNITS), mark)
     title = music21.metadata.Metadata(title=piece.name.replace("_", " "))
     symbol = "bracket" if len(staves) > 2 else "brace"
     return music21.stream.Score([title, *staves, music21.layout.StaffGroup(staves, symbol=symbol)])
 
 
 def _parts(notes: np.ndarray, names: dict[int, str]) -> list[tuple]:
-    """The arguments (notes, clef, name) of `_staff` for each; two hands have no names."""
+    """Notes, clef and name of each staff; two hands have no names."""
     tracks = _tracks(notes, names)
     if 2 < len(tracks) <= MANY_STAVES:
         return [(mine, _clef(mine), names[mine["track"][0]]) for mine in tracks]
@@ -90,158 +84,116 @@ def _tracks(notes: np.ndarray, names: dict[int, str]) -> list[np.ndarray]:
 
 def _sounding(notes: np.ndarray) -> set[int]:
     """The units in which any of the notes sounds."""
-    units = set()
-    for onset, length in notes[["onset", "duration"]].tolist():
-        units |= {*range(onset, onset + length)}
-    return units
+    spans = notes[["onset", "duration"]].tolist()
+    return {unit for onset, length in spans for unit in range(onset, onset + length)}
 
 
 def _clef(notes: np.ndarray) -> music21.clef.Clef:
     if notes["program"][0] == VIOLA:
         return music21.clef.AltoClef()
-    if np.median(notes["pitch"]) < MIDDLE_C:
-        return music21.clef.BassClef()
-    return music21.clef.TrebleClef()
+    low = np.median(notes["pitch"]) < MIDDLE_C
+    return music21.clef.BassClef() if low else music21.clef.TrebleClef()
 
 
 def _staff(
-    key: str | None, bars: list[Bar], notes: np.ndarray, clef: music21.clef.Clef, name: str | None
+    key: str | None, starts: list[int], metres: dict[int, str], end: int, part: tuple
 ) -> music21.stream.Part:
-    """One staff, bar by bar.
+    """One of `_parts`, bar by bar: where bars start, metres change, and the last note ends.
 
-    A staff that needs two voices in half of its bars has two voices wherever it can.
+    A staff that needs two voices in half of its bars has two voices wherever it can. Of several
+    voices in a bar the highest has its stems up and shows its rests, the others have stems down.
     """
+    notes, clef, name = part
+    found = voices(notes)
+    crowded = {bisect(starts, chord.onset) for voice in found[1:] for chord in voice}
+    if 2 * len(crowded) >= len(starts):
+        found = voices(notes, apart=True)
+    sharps, minor = key_sharps(key) if key else (0, False)
     staff = music21.stream.Part() if name else music21.stream.PartStaff()
     staff.partName = name
-    sharps, minor = key_sharps(key) if key else (0, False)
-    found = voices(notes)
-    starts = [bar.start for bar in bars]
-    crowded = {bisect(starts, chord.onset) for voice in found[1:] for chord in voice}
-    if 2 * len(crowded) >= len(bars):
-        found = voices(notes, apart=True)
-    signature = music21.key.KeySignature(sharps)
     metre = None
-    for number, bar in enumerate(bars, start=1):
-        measure = _measure(bar, found, sharps + minor)
-        measure.number = number
-        if number == 1:
-            measure.insert(0, clef)
-            measure.insert(0, signature)
-        if metre is None or bar.metre != metre.ratioString:
-            metre = music21.meter.TimeSignature(bar.metre)
+    for number, start in enumerate(starts, start=1):
+        measure = music21.stream.Measure(number=number)
+        if start in metres and metres[start] != (metre and metre.ratioString):
+            metre = music21.meter.TimeSignature(metres[start])
             measure.insert(0, metre)
-        for voice in measure.voices:
+        whole = round(UNITS * metre.barDuration.quarterLength)
+        stop = starts[number] if number < len(starts) else max(end, start + whole)
+        inside = [[c for c in voice if c.onset < stop and c.end > start] for voice in found]
+        inside = sorted(filter(None, inside), key=lambda v: -np.mean([c.pitches[-1] for c in v]))
+        for place, chords in enumerate(inside or [[]]):
+            voice = _voice(chords, start, stop, whole, sharps + minor, hidden=place > 0)
+            # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
+            voice.id = str(place + 1)
+            if len(inside) > 1:
+                for note in voice.notes:
+                    note.stemDirection = "down" if place else "up"
             _beam(voice, metre)
-        staff.insert(Fraction(bar.start, UNITS), measure)
+            measure.insert(0, voice)
+        staff.insert(Fraction(start, UNITS), measure)
     measure.rightBarline = "final"
+    signature = music21.key.KeySignature(sharps)
+    staff[0].insert(0, clef)
+    staff[0].insert(0, signature)
     _show_accidentals(staff, {pitch.step: int(pitch.alter) for pitch in signature.alteredPitches})
     return staff
 
 
-def _measure(bar: Bar, found: list[list[Chord]], centre: int) -> music21.stream.Measure:
-    """One bar. Of several voices the highest has its stems up, and the others down."""
-    measure = music21.stream.Measure()
-    inside = [[c for c in voice if c.onset < bar.stop and c.end > bar.start] for voice in found]
-    inside = [voice for voice in inside if voice]
-    inside.sort(key=lambda voice: -np.mean([chord.pitches[-1] for chord in voice]))
-    everything = [chord for voice in inside for chord in voice]
-    for number, chords in enumerate(inside or [[]], start=1):
-        # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
-        voice = music21.stream.Voice(id=str(number))
-        begin = bar.start
-        for chord in chords:
-            voice.append(_rests(begin, chord.onset, bar, everything, hidden=number > 1))
-            voice.append(_tied(chord, bar, centre))
-            begin = chord.end
-        voice.append(_rests(begin, bar.stop, bar, everything, hidden=number > 1))
-        _bracket_triplets(voice)
-        if len(inside) > 1:
-            for element in voice.notes:
-                element.stemDirection = "up" if number == 1 else "down"
-        measure.insert(0, voice)
-    return measure
+def _voice(
+    chords: list[Chord], start: int, stop: int, whole: int, centre: int, hidden: bool
+) -> music21.stream.Voice:
+    """The notes of a voice in a bar and, printed or `hidden`, the rests between them.
 
-
-def _rests(
-    begin: int, end: int, bar: Bar, everything: list[Chord], hidden: bool
-) -> list[music21.note.Rest]:
-    """Rests of a voice, printed only where the staff is silent."""
-    whole = 4 * Fraction(bar.metre)
-    if end - begin == whole * UNITS:
-        return [music21.note.Rest(quarterLength=whole, fullMeasure=True)]
-    rests = []
-    inside = {t for c in everything for t in (c.onset, c.end) if begin < t < end}
-    for start, stop in pairwise(sorted({begin, *inside, max(begin, end)})):
-        sounding = any(c.onset <= start < c.end for c in everything)
-        for length in lengths(start - bar.start, stop - bar.start, rest=True):
-            rest = music21.note.Rest(quarterLength=Fraction(length, UNITS), fullMeasure=False)
-            rest.style.hideObjectOnPrint = hidden or sounding
-            rests.append(rest)
-    return rests
-
-
-def _tied(chord: Chord, bar: Bar, centre: int) -> list[music21.chord.Chord]:
-    """The part of a chord that lies in a bar: one that can be written, or several that are tied."""
-    begin = max(chord.onset, bar.start)
-    names = [spelled(pitch, centre) for pitch in chord.pitches]
-    ties = {(False, True): "start", (True, True): "continue", (True, False): "stop"}
-    elements = []
-    for length in lengths(begin - bar.start, min(chord.end, bar.stop) - bar.start):
-        pitches = [music21.pitch.Pitch(step=s, accidental=a, octave=o) for s, a, o in names]
-        element = music21.chord.Chord(pitches, quarterLength=Fraction(length, UNITS))
-        tie = ties.get((begin > chord.onset, begin + length < chord.end))
-        element.tie = music21.tie.Tie(tie) if tie else None
-        elements.append(element)
-        begin += length
-    return elements
-
-
-def _bracket_triplets(voice: music21.stream.Voice) -> None:
-    """Mark where brackets of triplets begin and end: as soon as plain values can go on.
-
-    verovio plays a triplet outside a bracket at the wrong time.
+    A rest of the `whole` metre is one sign, but no other: verovio takes it for a full bar.
     """
-    types = {(1, 0): "start", (1, 1): "startStop", (0, 0): None, (0, 1): "stop"}
-    opens = True
-    for element, following in pairwise([*voice, None]):
-        end = round((element.offset + element.quarterLength) * UNITS)
-        closes = end % 3 == 0 or not following or not following.duration.tuplets
-        for tuplet in element.duration.tuplets:
-            tuplet.type = types[opens, closes]
-        opens = closes or not element.duration.tuplets
+    voice = music21.stream.Voice()
+    for chord in [*chords, Chord(stop, stop, [])]:
+        at, onset = round(voice.highestTime * UNITS), chord.onset - start
+        for value in [whole] if onset - at == whole else lengths(at, onset, rest=True):
+            length = Fraction(value, UNITS)
+            rest = music21.note.Rest(quarterLength=length, fullMeasure=value == whole)
+            rest.style.hideObjectOnPrint = hidden
+            voice.append(rest)
+        if chord.pitches:
+            voice.append(_tied(chord, start, stop, centre))
+    return voice
+
+
+def _tied(chord: Chord, start: int, stop: int, centre: int) -> tuple[music21.chord.Chord, ...]:
+    """The part of a chord that lies in a bar: one that can be written, or several that are tied."""
+    begin, end = max(chord.onset, start), min(chord.end, stop)
+    names = [spelled(pitch, centre) for pitch in chord.pitches]
+    pitches = [music21.pitch.Pitch(step=s, accidental=a, octave=o) for s, a, o in names]
+    element = music21.chord.Chord(pitches, quarterLength=Fraction(end - begin, UNITS))
+    ties = {(False, True): "start", (True, True): "continue", (True, False): "stop"}
+    tie = ties.get((begin > chord.onset, end < chord.end))
+    element.tie = music21.tie.Tie(tie) if tie else None
+    values = lengths(begin - start, end - start)
+    return element.splitByQuarterLengths([Fraction(value, UNITS) for value in values])
 
 
 def _beam(voice: music21.stream.Voice, metre: music21.meter.TimeSignature) -> None:
-    """Beam the notes of a bar, whose end counts where the bar is short.
+    """Brackets of triplets, which end as soon as plain values can go on, and beams.
 
-    (music21's `makeBeams` does so too, but looks through the whole staff for the metre of each
-    bar.) A beam that crosses the end of a bracket is broken, because verovio plays it wrongly:
-    equal notes that fill a bracket get a beam of their own, all others flags.
+    A short bar is the end of a full one. A bracket has beams of its own: verovio plays a beam
+    across the end of one, and a triplet outside of one, at the wrong time.
     """
-    elements = list(voice)
     missing = metre.barDuration.quarterLength - voice.highestTime
-    found = metre.getBeams(elements, measureStartOffset=missing) if missing >= 0 else []
-    for element, beams in zip(elements, found):
-        element.beams = beams or music21.beam.Beams()
-    tuplets = [e.duration.tuplets[0].type if e.duration.tuplets else None for e in elements]
-    brackets = _spans(tuplets)
-    for first, last in _spans([beams.getTypes()[0] if beams else None for beams in found]):
-        if any(a <= first <= b < last or first < a <= last < b for a, b in brackets):
-            for element in elements[first : last + 1]:
-                element.beams = music21.beam.Beams()
-            for a, b in brackets:
-                values = {element.duration.type for element in elements[a : b + 1]}
-                if first <= a < b <= last and len(values) == 1:
-                    for place in range(a, b + 1):
-                        edge = {a: "start", b: "stop"}.get(place, "continue")
-                        elements[place].beams.fill(*values, edge)
-
-
-def _spans(edges: list[str | None]) -> list[tuple[int, int]]:
-    """Places of every "start" and its "stop"."""
-    starts = [i for i, edge in enumerate(edges) if edge in ("start", "startStop")]
-    stops = [i for i, edge in enumerate(edges) if edge in ("stop", "startStop")]
-    return list(zip(starts, stops))
+    run = []
+    for element, following in pairwise([*voice, None]):
+        run.append(element)
+        triplet = element.duration.tuplets
+        end = round((element.offset + element.quarterLength) * UNITS)
+        same = following and bool(triplet) == bool(following.duration.tuplets)
+        if same and (not triplet or end % 3):
+            continue
+        if triplet:
+            run[-1].duration.tuplets[0].type = "stop"
+            run[0].duration.tuplets[0].type = "start" if run[1:] else "startStop"
+        start = missing + run[0].offset
+        for note, beams in zip(run, metre.getBeams(run, start) if missing >= 0 else []):
+            note.beams = beams or music21.beam.Beams()
+        run = []
 
 
 def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> None:
@@ -252,13 +204,12 @@ def _show_accidentals(staff: music21.stream.Part, signature: dict[str, int]) -> 
     before: dict[tuple, int] = {}
     for measure in staff.getElementsByClass(music21.stream.Measure):
         held: dict[tuple, int] = {}
-        notes = [note for voice in measure.voices for note in voice.notes]
-        for note in sorted(notes, key=lambda note: note.offset):
+        for note in measure.flatten().notes:
+            again = note.tie and note.tie.type != "start"
             for pitch in note.pitches:
                 place, alter = (pitch.step, pitch.octave), int(pitch.alter)
                 holds = held.get(place, signature.get(pitch.step, 0))
                 reminder = place not in held and before.get(place, alter) != alter
-                again = note.tie and note.tie.type != "start"
                 pitch.accidental.displayStatus = not again and (alter != holds or reminder)
                 if not again:
                     held[place] = alter
