@@ -140,9 +140,9 @@ def benchmark(
     **settings: object,
 ) -> dict:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
-    given = [*["encoding"] * (encoding is not None), *settings]
-    if checkpoint and given:
-        raise ValueError(f"{', '.join(given)}: with a checkpoint nothing is trained")
+    if checkpoint and (encoding or settings):
+        given = ", ".join(settings) or "encoding"
+        raise ValueError(f"{given}: with a checkpoint nothing is trained")
     trained = load_pretrained(checkpoint) if checkpoint else None
     encoding = trained.encoding if trained else encoding or PianoRollEncoding()
     if not isinstance(encoding, PianoRollEncoding):
