@@ -141,8 +141,7 @@ def benchmark(
 ) -> dict:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
     if checkpoint and (encoding or settings):
-        given = ", ".join(settings) or "encoding"
-        raise ValueError(f"{given}: with a checkpoint nothing is trained")
+        raise ValueError(f"{', '.join(settings) or 'encoding'}: a checkpoint is not trained")
     trained = load_pretrained(checkpoint) if checkpoint else None
     encoding = trained.encoding if trained else encoding or PianoRollEncoding()
     if not isinstance(encoding, PianoRollEncoding):

@@ -138,8 +138,8 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--checkpoint", "rolls", "--dropout", "0"], "dropout: with a checkpoint nothing is"),
-        (["--checkpoint", "rolls", "--encoding", "rolls"], "encoding: with a checkpoint nothing"),
+        (["--checkpoint", "rolls", "--dropout", "0"], "dropout: a checkpoint is not trained"),
+        (["--checkpoint", "rolls", "--encoding", "rolls"], "encoding: a checkpoint is not trained"),
         (["--encoding", "events"], "writes no piano rolls. Use rolls, or what benchmark"),
         (["--checkpoint", "events"], "writes no piano rolls. Use rolls, or what benchmark"),
     ],

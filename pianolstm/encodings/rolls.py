@@ -90,10 +90,8 @@ class PianoRollEncoding(Encoding):
         tokens, before = [BOS], []
         for frame in roll:
             pitches = (LOWEST + np.flatnonzero(frame)[::-1]).tolist()
-            new = len(pitches)  # how many must be written
-            if self.changes:
-                known = (n for n in range(new) if pitches[n:] == kept(before, pitches[:n]))
-                new = next(known, new)
+            known = (n for n in range(len(pitches)) if pitches[n:] == kept(before, pitches[:n]))
+            new = next(known, len(pitches)) if self.changes else len(pitches)  # must be written
             tokens += map(pitch_name, pitches[:new])
             tokens.append(FRAME_END if new == len(pitches) else SAME)
             before = pitches
