@@ -151,8 +151,9 @@ def benchmark(
     trained = trained or _fit(data, network, out, command, settings)
     entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
-    label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
-    print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
+    rows[checkpoint or f"this {network}, {entry['minutes']:.1f} min"] = entry["test"]
+    rows |= {row: nats["test"] for row, nats in entry["with"].items()}
+    print(bm.table(rolls.stem, rows))
     return entry
 
 

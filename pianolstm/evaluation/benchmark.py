@@ -209,11 +209,6 @@ def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str
     return {part: frame_nll(losses[part], data, parts[part]) for part in parts}
 
 
-def own_rows(label: str, entry: dict) -> dict[str, float]:
-    """Test nats a frame of a network that was measured: alone, and with each addition."""
-    return {label: entry["test"]} | {row: nats["test"] for row, nats in entry["with"].items()}
-
-
 def table(name: str, rows: dict[str, float]) -> str:
     """Test nats a frame of our rows, below what is published for the set of that name."""
     lines = [f"{'test nats a frame':60}{'':9}notes of a frame"]
