@@ -133,25 +133,27 @@ def benchmark(
     *,
     checkpoint: str | None = None,  # measure this one, a file or jsb, and train nothing
     no_baselines: bool = False,  # train and measure only
+    encoding: Encoding | None = None,  # how frames become tokens (rolls)
     network: str = "note",  # which network
     out: Path = Path("runs/latest"),  # folder of the run
     command: str = "",
     **settings: object,
 ) -> dict:
     """train on piano rolls and print test nats a frame beside baselines and published rows"""
-    if checkpoint and settings:
-        raise ValueError(f"{', '.join(settings)}: with a checkpoint nothing is trained")
+    if checkpoint and (encoding or settings):
+        raise ValueError(f"{', '.join(settings) or 'encoding'}: a checkpoint is not trained")
     trained = load_pretrained(checkpoint) if checkpoint else None
-    encoding = trained.encoding if trained else PianoRollEncoding()
+    encoding = trained.encoding if trained else encoding or PianoRollEncoding()
     if not isinstance(encoding, PianoRollEncoding):
-        raise ValueError(f"{checkpoint} writes no piano rolls. Use one that benchmark trained")
+        raise ValueError(f"{encoding} writes no piano rolls. Use rolls, or what benchmark trained")
     data = bm.roll_data(rolls, encoding)
     print(data.report, end="\n" * bool(data.report), file=sys.stderr)
     trained = trained or _fit(data, network, out, command, settings)
     entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
-    label = checkpoint or f"this {network}, {entry['minutes']:.1f} min"
-    print(bm.table(rolls.stem, rows | bm.own_rows(label, entry)))
+    rows[checkpoint or f"this {network}, {entry['minutes']:.1f} min"] = entry["test"]
+    rows |= {row: nats["test"] for row, nats in entry["with"].items()}
+    print(bm.table(rolls.stem, rows))
     return entry
 
 

@@ -117,10 +117,8 @@ def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
 
     Raises ValueError as `harmonise` does.
     """
-    if not isinstance(network.encoding, PianoRollEncoding):
-        raise ValueError(
-            f"{network.encoding.name!r} cannot be told a melody. Use a network of rolls"
-        )
+    if not isinstance(network.encoding, PianoRollEncoding) or network.encoding.changes:
+        raise ValueError(f"{network.encoding} cannot be told a melody. Use a network of rolls")
     if not len(melody):
         raise ValueError("there is no note in the melody. Give at least one")
     lowest, highest = int(melody.notes["pitch"].min()), int(melody.notes["pitch"].max())

@@ -12,6 +12,7 @@ from pianolstm.encodings import PianoRollEncoding
 from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
 from pianolstm.evaluation import Bigram, nll
 from pianolstm.evaluation.benchmark import (
+    frame_ends,
     frame_losses,
     frame_nll,
     load_rolls,
@@ -20,6 +21,7 @@ from pianolstm.evaluation.benchmark import (
     roll_dataset,
     table,
 )
+from pianolstm.vocabulary import Vocabulary
 
 PUBLISHED_SETS = Path(__file__).resolve().parents[2] / "shared" / "benchmarks"
 
@@ -82,9 +84,19 @@ def test_every_frame_counts_the_first_and_the_silent_too(data):
     assert frame_nll(losses, data, [ids]) == pytest.approx(66 / 5)
 
 
-def test_which_frames_repeat(data):
-    (ids,) = data.test
-    assert repeats(ids, data.vocabulary.ids[FRAME_END]).tolist() == [0, 1, 0, 0, 0]
+@pytest.mark.parametrize("changes", [False, True])
+def test_which_frames_repeat(changes):
+    encoding = PianoRollEncoding(changes=changes)
+    vocabulary = Vocabulary(encoding.all_tokens())
+    ids = vocabulary.encode(encoding.write(np.concatenate([TUNE, TUNE[3:4], TUNE[3:4]])))
+    assert repeats(ids, vocabulary).tolist() == [0, 1, 0, 0, 0, 0, 1]
+
+
+def test_frames_cost_as_many_nats_where_only_changes_are_written():
+    data = roll_dataset([TUNE], [TUNE], [TUNE], PianoRollEncoding(changes=True))
+    (ids,) = data.test  # <bos> 64 60 | = 62 | | 60 |
+    (frames,) = frame_losses([np.arange(1.0, 10.0)], [ids], frame_ends(data.vocabulary))
+    assert frames.tolist() == [1 + 2 + 3, 4, 5 + 6, 7, 8 + 9]
 
 
 def test_repeating_mixes_with_the_bigram(data):
@@ -113,6 +125,7 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
     path = mat_file(traindata=pieces, validdata=pieces[:2], testdata=pieces[2:4])
     options = ["--hidden", "16", "--epochs", "2", "--batch", "2"]
     options += ["--set", "memory=ngrams"] * (network == "note")
+    options += ["--encoding", "rolls", "--set", "changes=true"] * (network == "gru")
     out = ["--out", str(tmp_path / "run")]
     entry = run(["benchmark", str(path), "--network", network, *options, *out])
     printed = capsys.readouterr().out
@@ -125,8 +138,10 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--checkpoint", "rolls", "--dropout", "0"], "dropout: with a checkpoint nothing is"),
-        (["--checkpoint", "events"], "events writes no piano rolls. Use one that benchmark"),
+        (["--checkpoint", "rolls", "--dropout", "0"], "dropout: a checkpoint is not trained"),
+        (["--checkpoint", "rolls", "--encoding", "rolls"], "encoding: a checkpoint is not trained"),
+        (["--encoding", "events"], "writes no piano rolls. Use rolls, or what benchmark"),
+        (["--checkpoint", "events"], "writes no piano rolls. Use rolls, or what benchmark"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(mat_file, capsys, options, message):

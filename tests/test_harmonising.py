@@ -160,10 +160,10 @@ def test_what_cannot_be_harmonised_is_refused(text):
         harmonise(melody, NETWORK)
 
 
-def test_a_network_without_frames_is_refused():
-    events = untrained(EventEncoding())
-    with pytest.raises(ValueError, match="'events' cannot be told a melody"):
-        harmonise(read_melody("C5:1")[0], events)
+@pytest.mark.parametrize("encoding", [EventEncoding(), PianoRollEncoding(changes=True)])
+def test_a_network_without_whole_frames_is_refused(encoding):
+    with pytest.raises(ValueError, match=r"Encoding\(.*cannot be told a melody"):
+        harmonise(read_melody("C5:1")[0], untrained(encoding))
 
 
 # ---- measures

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pianolstm.encodings import BOS, PianoRollEncoding
-from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST
+from pianolstm.encodings.rolls import FRAME_END, KEYS, LOWEST, SAME
 from pianolstm.evaluation import nll
 from pianolstm.networks import NetworkConfig, build_network
 from pianolstm.piece import Piece
 from pianolstm.vocabulary import Vocabulary
 
 ENCODING = PianoRollEncoding()
+CHANGES = PianoRollEncoding(changes=True)
+both = pytest.mark.parametrize("encoding", [ENCODING, CHANGES])
 
 
 def test_a_frame_is_written_from_the_top_voice_down():
@@ -22,23 +24,37 @@ def test_a_frame_is_written_from_the_top_voice_down():
     assert ENCODING.encode(piece) == [*(BOS, "C4", "|", "G4", "C4", "|", "G4", "|", "|", "C3", "|")]
 
 
-@given(arrays(bool, st.tuples(st.integers(0, 9), st.just(KEYS))))
-def test_every_roll_has_one_text_and_comes_back(roll):
-    tokens = ENCODING.write(roll)
-    back = ENCODING.decode(tokens)
+def test_of_changes_only_what_is_new_is_written():
+    frames = [[67, 55, 52], [67, 55, 52], [69, 55, 52], [55, 52], [71, 55, 52], [71, 50], [], []]
+    roll = np.zeros((len(frames), KEYS), dtype=bool)
+    for row, pitches in zip(roll, frames):
+        row[np.array(pitches, dtype=int) - LOWEST] = True
+    told = "<bos> G4 G3 E3 | = A4 = G3 = B4 G3 = B4 D3 | | |"
+    assert CHANGES.write(roll) == told.split()
+    # In front of everything nothing can be the same, and below a note there may be nothing left
+    assert [len(CHANGES.decode(text.split())) for text in ("=", "C3 =", "C4 | C3 =")] == [0, 1, 2]
+
+
+@both
+@given(arrays(bool, st.tuples(st.integers(0, 9), st.just(KEYS))), st.integers(0, 9), st.integers(1))
+def test_every_roll_has_one_text_and_comes_back(encoding, roll, held, seed):
+    for place in np.random.default_rng(seed).integers(0, max(1, len(roll)), held):
+        roll[place : place + 2, :50] = roll[place : place + 1, :50]  # as under a melody
+    tokens = encoding.write(roll)
+    back = encoding.decode(tokens)
     sounding = ENCODING.roll(back)
     assert np.array_equal(sounding, roll[: len(sounding)]) and not roll[len(sounding) :].any()
     assert not back.repaired
-    grammar = ENCODING.grammar(ENCODING.all_tokens())
-    place = {token: i for i, token in enumerate(ENCODING.all_tokens())}
+    grammar = encoding.grammar(encoding.all_tokens())
+    place = {token: i for i, token in enumerate(encoding.all_tokens())}
     assert all(grammar[place[a], place[b]] for a, b in itertools.pairwise(tokens))
 
 
-@given(st.lists(st.sampled_from([FRAME_END, FRAME_END, BOS, "C4", "E4", "A0", "C8", "nonsense"])))
+@given(st.lists(st.sampled_from([FRAME_END, SAME, BOS, "C4", "E4", "A0", "C8", "nonsense"])))
 def test_any_tokens_decode_and_what_the_grammar_allows_needs_no_repair(tokens):
-    piece = ENCODING.decode(tokens)
-    vocabulary = Vocabulary(ENCODING.all_tokens())
-    follows, ids = ENCODING.grammar(vocabulary.tokens), vocabulary.encode([BOS, *tokens])
+    piece = CHANGES.decode(tokens)
+    vocabulary = Vocabulary(CHANGES.all_tokens())
+    follows, ids = CHANGES.grammar(vocabulary.tokens), vocabulary.encode([BOS, *tokens])
     if all(follows[a, b] for a, b in itertools.pairwise(ids)) and "nonsense" not in tokens:
         assert set(piece.repaired) <= {"frames without an end"}
 
@@ -70,7 +86,7 @@ def test_interface():
     assert ENCODING.notes_of("C4") == ([60], 0) and ENCODING.notes_of(FRAME_END) == ([], 0)
     assert ENCODING.hidden_counts("C4") == (1, 0) and ENCODING.hidden_counts(FRAME_END) == (0, 0)
     assert ENCODING.features(["C4", FRAME_END]).sum(axis=1).tolist() == [2, 0]
-    assert len(ENCODING.all_tokens()) == 90
+    assert len(ENCODING.all_tokens()) == 90 and len(CHANGES.all_tokens()) == 91
 
 
 def test_probabilities_of_all_rolls_of_two_frames_sum_to_one():

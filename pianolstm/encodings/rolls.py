@@ -7,6 +7,15 @@ alone. Every binary piano roll is written in exactly one way and every such sequ
 that the likelihoods of a frame's tokens, its `|` included, multiply to the likelihood of the frame
 (the chain rule). Frames as a unit of measure: Boulanger-Lewandowski, Bengio and Vincent 2012,
 "Modeling Temporal Dependencies in High-Dimensional Sequences", section 5.
+
+Where a melody moves above chords that are held, only the melody needs to be said. With `changes`
+the same frames are
+
+    <bos> G4 D4 B3 G2 | = A4 … |
+
+where `=` ends a frame, too: all lower notes are those of the frame before (see `kept`). Less is
+left to learn and to remember. A roll has more than one text then; only this one is counted, so that
+its nats may be too many, but never too few.
 """
 
 from __future__ import annotations
@@ -22,7 +31,8 @@ from pianolstm.encodings.spelling import shifted
 from pianolstm.hands import two_hands
 from pianolstm.piece import VELOCITY, Piece, pitch_name
 
-FRAME_END = "|"
+FRAME_END, SAME = "|", "="
+FRAME_ENDS = (FRAME_END, SAME)
 LOWEST, HIGHEST = 21, 108  # the 88 keys of a piano
 KEYS = HIGHEST - LOWEST + 1
 PITCHES = {pitch_name(pitch): pitch for pitch in range(LOWEST, HIGHEST + 1)}
@@ -39,6 +49,7 @@ class PianoRollEncoding(Encoding):
     name = "rolls"
     needs_grid = True
     frames: int = 2  # a quarter; the article's step of 0.5 quarters
+    changes: bool = False  # write only what is not as in the frame before
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -76,10 +87,14 @@ class PianoRollEncoding(Encoding):
 
     def write(self, roll: np.ndarray) -> list[str]:
         """A roll (frames, 88) as tokens."""
-        tokens = [BOS]
+        tokens, before = [BOS], []
         for frame in roll:
-            tokens += [pitch_name(LOWEST + int(key)) for key in np.flatnonzero(frame)[::-1]]
-            tokens.append(FRAME_END)
+            pitches = (LOWEST + np.flatnonzero(frame)[::-1]).tolist()
+            known = (n for n in range(len(pitches)) if pitches[n:] == kept(before, pitches[:n]))
+            new = next(known, len(pitches)) if self.changes else len(pitches)  # must be written
+            tokens += map(pitch_name, pitches[:new])
+            tokens.append(FRAME_END if new == len(pitches) else SAME)
+            before = pitches
         return tokens
 
     # ---- the interface of all encodings
@@ -92,7 +107,9 @@ class PianoRollEncoding(Encoding):
         """A key that sounds in neighbouring frames is one note. Any tokens give a piece."""
         tokens, frames, repaired = list(tokens), [[]], Counter()  # a frame is a list of pitches
         for token in tokens[int(tokens[:1] == [BOS]) :]:
-            if token == FRAME_END:
+            if token in FRAME_ENDS:
+                if token == SAME and len(frames) > 1:
+                    frames[-1] += kept(frames[-2], frames[-1])
                 frames.append([])
             elif token in PITCHES:
                 below = not frames[-1] or PITCHES[token] < frames[-1][-1]
@@ -136,11 +153,17 @@ class PianoRollEncoding(Encoding):
         pitches = np.array([PITCHES.get(token, 0) for token in tokens])
         before = np.where(pitches > 0, pitches, HIGHEST + 1)[:, None]  # a frame begins anywhere
         allowed = (pitches > 0) & (pitches < before)
-        allowed |= np.array([token == FRAME_END for token in tokens])
+        allowed |= np.array([token in FRAME_ENDS for token in tokens])
         known = self.all_tokens()
         allowed[[token not in known for token in tokens]] = True  # after <unk> anything
         return allowed
 
     def all_tokens(self) -> list[str]:
         """`<bos>`, the end of a frame and the 88 keys."""
-        return [BOS, FRAME_END, *PITCHES]
+        return [BOS, *FRAME_ENDS[: 1 + self.changes], *PITCHES]
+
+
+def kept(before: Sequence[int], written: Sequence[int]) -> list[int]:
+    """What `SAME` stands for, from the top: all of the frame before if nothing is written yet, else
+    what lies below, without that frame's top note."""
+    return [pitch for pitch in before[1:] if pitch < written[-1]] if written else list(before)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pianolstm.checkpoint import OWN_KEY, Checkpoint
 from pianolstm.dataset import Dataset, load_songs
-from pianolstm.encodings.rolls import FRAME_END, KEYS, PianoRollEncoding
+from pianolstm.encodings.rolls import FRAME_ENDS, KEYS, SAME, PianoRollEncoding
 from pianolstm.evaluation.baselines import KneserNey, fitted_bigram
 from pianolstm.evaluation.fitting import ngrams_of
 from pianolstm.evaluation.likelihood import nll
@@ -98,23 +98,29 @@ def roll_data(rolls: Path, encoding: PianoRollEncoding) -> Dataset:
     return replace(songs, report=f"{songs.report}\n{note}")
 
 
+def frame_ends(vocabulary: Vocabulary) -> list[int]:
+    """The ids that end a frame."""
+    return [vocabulary.ids[token] for token in FRAME_ENDS if token in vocabulary]
+
+
 def frame_losses(
-    losses: Sequence[np.ndarray], pieces: Sequence[np.ndarray], frame_end: int
+    losses: Sequence[np.ndarray], pieces: Sequence[np.ndarray], ends: int | Sequence[int]
 ) -> list[np.ndarray]:
     """Nats of every frame, one array (frames,) a piece.
 
-    losses: nats of every token after `<bos>`, as from `nll`; pieces: their ids, `<bos>` in front.
+    losses: nats of every token after `<bos>`, as from `nll`; pieces: their ids, `<bos>` in front;
+    ends: ids that end a frame.
     """
     result = []
     for loss, ids in zip(losses, pieces, strict=True):
-        ends = np.flatnonzero(ids[1:] == frame_end)
-        result.append(np.add.reduceat(loss.astype(float), [0, *ends[:-1] + 1]))
+        last = np.flatnonzero(np.isin(ids[1:], ends))
+        result.append(np.add.reduceat(loss.astype(float), [0, *last[:-1] + 1]))
     return result
 
 
 def frame_nll(losses: Sequence[np.ndarray], data: Dataset, pieces: Sequence[np.ndarray]) -> float:
     """Nats a frame, every frame counted, pooled over pieces."""
-    frames = frame_losses(losses, pieces, data.vocabulary.ids[FRAME_END])
+    frames = frame_losses(losses, pieces, frame_ends(data.vocabulary))
     return float(np.concatenate(frames).mean())
 
 
@@ -139,10 +145,13 @@ def best_order(data: Dataset) -> KneserNey:
     return best
 
 
-def repeats(ids: np.ndarray, frame_end: int) -> np.ndarray:
+def repeats(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """For each frame of a piece whether it is the same as the one before; bool, (frames,)."""
-    frames = np.split(ids[1:], np.flatnonzero(ids[1:] == frame_end) + 1)[:-1]
-    return np.array([False, *(np.array_equal(*pair) for pair in pairwise(frames))])
+    last = np.flatnonzero(np.isin(ids[1:], frame_ends(vocabulary)))
+    frames, same = np.split(ids[1:], last + 1)[:-1], [vocabulary.ids.get(SAME)]
+    found = [list(frame) == same or np.array_equal(frame, before)
+             for before, frame in pairwise(frames)]  # fmt: skip
+    return np.array([False, *found])
 
 
 def repeat_losses(data: Dataset, bigram_losses: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -151,11 +160,11 @@ def repeat_losses(data: Dataset, bigram_losses: Sequence[np.ndarray]) -> list[np
     p(frame) = r · [it is the last one] + (1 − r) · bigram(frame), where r is the share of frames of
     the training pieces that repeat the one before. A piece's first frame has none before it.
     """
-    end = data.vocabulary.ids[FRAME_END]
-    r = np.concatenate([repeats(ids, end) for ids in data.train_own_key]).mean()
-    result = frame_losses(bigram_losses, data.test, end)
+    known = data.vocabulary
+    r = np.concatenate([repeats(ids, known) for ids in data.train_own_key]).mean()
+    result = frame_losses(bigram_losses, data.test, frame_ends(known))
     for nats, ids in zip(result, data.test):
-        nats[1:] = -np.log(r * repeats(ids, end) + (1 - r) * np.exp(-nats))[1:]
+        nats[1:] = -np.log(r * repeats(ids, known) + (1 - r) * np.exp(-nats))[1:]
     return result
 
 
@@ -198,11 +207,6 @@ def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str
     parts = {"valid": data.valid, "test": data.test}
     losses = {part: nll(trained.predictor, parts[part], memory=memory).per_piece for part in parts}
     return {part: frame_nll(losses[part], data, parts[part]) for part in parts}
-
-
-def own_rows(label: str, entry: dict) -> dict[str, float]:
-    """Test nats a frame of a network that was measured: alone, and with each addition."""
-    return {label: entry["test"]} | {row: nats["test"] for row, nats in entry["with"].items()}
 
 
 def table(name: str, rows: dict[str, float]) -> str:
