@@ -160,7 +160,7 @@ def with_voices(melody: Piece, network: Checkpoint, path: Sequence[np.ndarray]) 
     """The melody, and below it the voices that a particle has drawn, for two hands.
 
     Nothing lasts longer than the melody. A frame does not say whether a note that stays is held or
-    struck again. Bach's voices strike it in 88 % of the cases where the melody begins a note on a
+    struck again. Bach's voices strike it in 80 % of the cases where the melody begins a note on a
     beat, and in 1 % of all other frames: so do these. A piece without a key signature gets the
     likeliest key.
     """
