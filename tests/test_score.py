@@ -211,14 +211,14 @@ def test_two_voices_have_stems_up_and_down_and_one_voice_has_neither():
     assert repr(score(piece)) == "Score of voices: 2 bars, 10 notes"
 
 
-def test_the_highest_voice_prints_its_rests_and_the_others_hide_theirs():
-    rows = [(0, 1, 76), (2, 2, 77), (0, 3, 60), (0, 4, 48, 1)]
+def test_a_rest_is_printed_once_and_only_where_the_staff_is_silent():
+    rows = [(0, 1, 76), (2, 1, 77), (0, 3, 60), (0, 4, 48, 1)]
     upper, _ = to_stream(Piece.from_quarters(rows)).parts
     rests = [
         [(r.offset, r.style.hideObjectOnPrint) for r in v[music21.note.Rest]]
         for v in upper.recurse(streamsOnly=True).getElementsByClass(music21.stream.Voice)
     ]
-    assert rests == [[(1, False)], [(3, True)]]
+    assert rests == [[(1, True), (3, False)], [(3, True)]]
 
 
 def test_a_silent_bar_that_a_change_of_metre_cuts_short_moves_no_note():

@@ -101,7 +101,7 @@ def _staff(
     """One of `_parts`, bar by bar: where bars start, metres change, and the last note ends.
 
     A staff that needs two voices in half of its bars has two voices wherever it can. Of several
-    voices in a bar the highest has its stems up and shows its rests, the others have stems down.
+    voices in a bar the highest has its stems up, and the others down.
     """
     notes, clef, name = part
     found = voices(notes)
@@ -122,7 +122,8 @@ def _staff(
         inside = [[c for c in voice if c.onset < stop and c.end > start] for voice in found]
         inside = sorted(filter(None, inside), key=lambda v: -np.mean([c.pitches[-1] for c in v]))
         for place, chords in enumerate(inside or [[]]):
-            voice = _voice(chords, start, stop, whole, sharps + minor, hidden=place > 0)
+            others = [chord for voice in [*inside[:place], *inside[place + 1 :]] for chord in voice]
+            voice = _voice(chords, others, start, stop, whole, sharps + minor, hidden=place > 0)
             # Notes must be in voices, and these counted from 1: anything else is engraved wrongly
             voice.id = str(place + 1)
             if len(inside) > 1:
@@ -140,20 +141,25 @@ def _staff(
 
 
 def _voice(
-    chords: list[Chord], start: int, stop: int, whole: int, centre: int, hidden: bool
-) -> music21.stream.Voice:
-    """The notes of a voice in a bar and, printed or `hidden`, the rests between them.
+    chords: list[Chord], others: list[Chord], start: int, stop: int, whole: int, centre: int,
+    hidden: bool,
+) -> music21.stream.Voice:  # fmt: skip
+    """The notes of a voice in a bar, and the rests between them.
 
-    A rest of the `whole` metre is one sign, but no other: verovio takes it for a full bar.
+    Unless all are `hidden`, rests are printed where no other voice sounds. A rest of the `whole`
+    metre is one sign, but no other: verovio takes it for a full bar.
     """
     voice = music21.stream.Voice()
     for chord in [*chords, Chord(stop, stop, [])]:
-        at, onset = round(voice.highestTime * UNITS), chord.onset - start
-        for value in [whole] if onset - at == whole else lengths(at, onset, rest=True):
-            length = Fraction(value, UNITS)
-            rest = music21.note.Rest(quarterLength=length, fullMeasure=value == whole)
-            rest.style.hideObjectOnPrint = hidden
-            voice.append(rest)
+        at = start + round(voice.highestTime * UNITS)
+        changes = {time for other in others for time in other[:2] if at < time < chord.onset}
+        for a, b in pairwise(sorted({at, *changes, max(at, chord.onset)})):
+            sounds = any(other.onset <= a < other.end for other in others)
+            full = b - a == whole
+            for value in [whole] if full else lengths(a - start, b - start, rest=True):
+                rest = music21.note.Rest(quarterLength=Fraction(value, UNITS), fullMeasure=full)
+                rest.style.hideObjectOnPrint = hidden or sounds
+                voice.append(rest)
         if chord.pitches:
             voice.append(_tied(chord, start, stop, centre))
     return voice
