@@ -22,7 +22,7 @@ import numpy as np
 
 # The shortest match of ranges 1, 2, …
 EDGES = (1, 2, 4, 6, 9, 13, 19, 27, 39, 56, 80, 120, 180)
-SHARES = (  # of the memory in each range: between those of JSB's and Nottingham's validation
+SHARES = (  # of the memory in each range: between those of JSB's and Nottingham's whole frames
     0, 0.005, 0.02, 0.04, 0.16, 0.3, 0.58, 0.83, 0.93, 0.96, 0.96, 0.96, 0.97, 0.97,
 )  # fmt: skip
 R = len(SHARES)
