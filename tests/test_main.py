@@ -314,6 +314,7 @@ def printed_commands():
     files = [*root.glob("notebooks/*.ipynb"), *FOLDER.glob("*.jsonl")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     text += "\n".join(load_checkpoint(p).command for p in FOLDER.glob("*.safetensors"))
+    text = re.sub(r' \\"([^"\\]*)\\"', r" '\1'", text)  # an argument, its quotes as JSON has them
     found = re.findall(r"(.{24})python -m pianolstm ([a-z][^`\"\n\\…]*)", "\n" * 24 + text, re.S)
     earlier = re.compile("--average|--no-locked")  # options that an older commit had
     return sorted(
