@@ -60,8 +60,7 @@ def compose(
     length = usual_length(network) if length is None else length
     if length < 1:
         raise ValueError(f"--length {length}: give at least 1")
-    if bars:
-        rules = [LastBar(ids) for _ in seeds]
+    rules = [LastBar(ids) for _ in seeds] if bars else rules
     new = generate(network.predictor, prompts, length, seeds, temperature, top_p=top_p,
                    progress=True, stop=ids.get(EOS), counts=network.counts,
                    memory=network.memory, rules=rules)  # fmt: skip
@@ -157,15 +156,16 @@ def read_prompt(
     if not len(piece):
         raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
     tokens = encoding.encode(piece)
+    given = sum(token.startswith("bar:") for token in tokens)
+    if given and bars != given and text.lower().endswith(MIDI_SUFFIXES):
+        tokens.append(f"bar:{given + 1}")  # its bars are whole: the network begins a new one
+    if bars is not None and bars < given:
+        raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
     if counts:
-        given = sum(token.startswith("bar:") for token in tokens)
-        if bars is not None and bars < given:
-            raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
         bars = bars or max(USUAL_BARS, given)
     filled = fill_unknown(opening(tokens, bars), encoding, known)
     if filled.replaced:
-        number = len(filled.replaced)
-        notices.append(f"{number} tokens that the network does not know were replaced: {filled}")
+        notices.append(f"unknown tokens were replaced ({len(filled.replaced)}): {filled}")
     return known.encode(filled.tokens, strict=True), notices
 
 
