@@ -147,7 +147,7 @@ def test_a_network_of_ones_own_trains_saves_and_loads(tmp_path, ids_pieces, regi
             self.output = nn.Linear(config.hidden[0], config.vocabulary_size)
 
         def zero_state(self, batch):
-            return [(torch.zeros(batch, 1),)]
+            return [(self.output.weight.new_zeros(batch, 1),)]
 
         def forward(self, ids, state=None):
             return self.output(self.embedding(ids)), state or self.zero_state(len(ids))

@@ -9,7 +9,7 @@ Shapes: B batch, T time steps, V vocabulary, E embedding, H hidden units. Every 
     logits = model.predict_next(ids)         # ids (B, T) → logits (B, V)
 
     logits, state = model.step(ids, state)   # ids (B,) → logits (B, V): one step, for writing
-    state = model.zero_state(B)              # before the first token; a list of tuples of tensors
+    state = model.zero_state(B)              # a list of tuples of tensors, on the weights' device
 
 So a network says itself how it is trained and asked. To add one, write the class and register it:
 
