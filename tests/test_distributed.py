@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,8 @@ from pianolstm.encodings import ArticleEncoding
 from pianolstm.networks import NetworkConfig
 from pianolstm.training import train
 from pianolstm.vocabulary import Vocabulary
+
+NO_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # two processes cannot share one
 
 TRAIN = """
     import json, sys
@@ -48,7 +51,7 @@ def histories(tmp_path_factory):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for name, start in (("one", [sys.executable]), ("two", torchrun)):
         command = [*start, str(script), str(folder / name)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=NO_GPU)
         assert done.returncode == 0, done.stderr[-2000:]
         for line in done.stdout.splitlines():
             if line.startswith("history "):
