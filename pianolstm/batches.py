@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -81,11 +80,14 @@ def epoch_losses(
 
 
 def batches_in_epoch(model: nn.Module, pieces: Pieces, config: TrainConfig) -> int:
-    """Batches in an epoch: exact for windows, an estimate for streams (rows end unevenly)."""
+    """Batches in an epoch: exact for windows; for streams as many as in the order given."""
     lengths = np.array([len(versions[0]) for versions in pieces])
     if model.reads == "windows":
-        return max(1, math.ceil((lengths.sum() - config.steps) / config.batch))
-    return max(1, math.ceil(np.ceil((lengths - 1) / config.steps).sum() / config.batch))
+        return max(1, -(-(lengths.sum() - config.steps) // config.batch))
+    rows = np.zeros(config.batch, dtype=int)  # chunks of the pieces that each row reads
+    for chunks in np.maximum(lengths - 2, -1) // config.steps + 1:
+        rows[rows.argmin()] += chunks
+    return max(1, rows.max())
 
 
 def noisy(ids: torch.Tensor, share: float) -> torch.Tensor:
@@ -105,5 +107,4 @@ def noisy(ids: torch.Tensor, share: float) -> torch.Tensor:
 
 def carry(state: State, fresh: torch.Tensor) -> State:
     """The state for the next chunk: cut off from the past's gradient, zero for rows that start."""
-    keep = (~fresh).unsqueeze(1)
-    return [tuple(part.detach() * keep for part in layer) for layer in state]
+    return [tuple(part.detach() * ~fresh[:, None] for part in layer) for layer in state]

@@ -36,11 +36,8 @@ def harmonise(
     must lie in `SUNG`. `options` are those of `fill_in`. Raises ValueError for a melody or a
     network that cannot be used.
     """
-    found = []
-    for number in range(seed, seed + pieces):
-        run = fill_in(melody, network, seed=number, **options)
-        found.append(with_voices(melody, network, run.path(run.chosen)))
-    return found
+    runs = (fill_in(melody, network, seed=n, **options) for n in range(seed, seed + pieces))
+    return [with_voices(melody, network, run.path(run.chosen)) for run in runs]
 
 
 def fill_in(
@@ -72,7 +69,7 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     piece, read = music_from(text)
     notices, every = [], piece.notes
     if moved := 0 if read is None else int((read.moved > 1e-9).sum()):
-        notices.append(f"{moved} notes were moved to the grid: {read}")
+        notices.append(f"{moved} of {len(piece)} notes were moved to the grid: {read}")
     if track is not None and read is None:
         raise ValueError("a track is part of a MIDI file; leave it out for notes")
     if track is not None:

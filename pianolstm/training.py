@@ -182,7 +182,7 @@ def train_epoch(run: Run, epoch: int, hidden: bool | None) -> dict:
         now = time.perf_counter()
         fastest, last = min(fastest, now - last), now
         reserve = fastest * looks if batches > 2 else 0.0  # the first batches are slow
-        done = run.progress(epoch - 1 + batches / total, reserve)
+        done = run.progress(epoch - 1 + min(1.0, batches / total), reserve)
         if config.seconds and done >= 1:
             break
     train_loss = all_reduce(loss_sum, next(model.parameters()).device) / tokens

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from pianolstm import batches
-from pianolstm.batches import epoch_losses, noisy
+from pianolstm.batches import batches_in_epoch, epoch_losses, noisy
 from pianolstm.checkpoint import (
     CheckpointError,
     TrainConfig,
     load_checkpoint,
     train_config,
 )
-from pianolstm.dataset import Dataset
+from pianolstm.dataset import Dataset, streams
 from pianolstm.encodings import ArticleEncoding, PianoRollEncoding
 from pianolstm.evaluation import nll
 from pianolstm.generation import generate
@@ -264,3 +264,11 @@ def test_training_can_go_on_from_another_network(tmp_path, ids_pieces):
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match=r"optimizer 'sgd': use adamw or rmsprop"):
         make_optimizer(build_network(NOTE), TrainConfig(optimizer="sgd"))
+
+
+def test_batches_of_an_epoch_are_known_before_it_begins():
+    model, config = build_network(NOTE), TrainConfig(batch=3, steps=4)
+    pieces = [[np.ones(n, dtype=int)] for n in (40, 1, 0, 2, 5, 6, 9)]
+    found = batches_in_epoch(model, pieces, config)
+    assert found == len(list(streams((piece[0] for piece in pieces), 3, 4))) == 10
+    assert batches_in_epoch(model, [], config) == 1
