@@ -1,7 +1,7 @@
 """Which pieces train, which help to choose, and which measure in the end.
 
-Pieces with the same top line are settings of one tune. They form a group that is never split, or
-the test would hold tunes that the network has trained on.
+Pieces with the same top line are settings of one tune and stay together, or the test would hold
+tunes that the network has learned. Varied tunes are not found; notebook 04 measures what that does.
 """
 
 from __future__ import annotations
