@@ -69,7 +69,7 @@ def best_memory(trained: Checkpoint, data: Dataset) -> Memory:
     """The memory for a network that is best on validation, of those of each sharpness.
 
     A network that ends its pieces by itself will write with it: a match that overlaps itself then
-    counts for nothing, because what was said twice in a row would be said for ever; and exponents
+    counts for nothing, because what was said twice in a row would return too often; and exponents
     below 1, good for likelihood, would make each note a little more random. So all are 1. And the
     odds of the memory are doubled, because a return ends with the first note that is drawn
     otherwise. With the weights for n-grams beside it, if `TrainConfig.memory` says "ngrams".
