@@ -126,9 +126,7 @@ def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
             "part of the melody"
         )
     known = network.vocabulary
-    heights = np.array(
-        [PITCHES.get(token, 0 if token == FRAME_END else np.inf) for token in known.tokens]
-    )
+    heights = np.array([PITCHES.get(t, 0 if t == FRAME_END else np.inf) for t in known.tokens])
     frames = []
     for pitch, bound in zip(*melody_frames(melody, network.encoding.frames)):
         tokens = [] if pitch is None else [pitch_name(pitch)]

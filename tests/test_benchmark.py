@@ -133,6 +133,9 @@ def test_the_command_trains_measures_and_logs(mat_file, tmp_path, capsys, networ
     assert len(entry["with"]) == 2 * (network == "note")
     assert all(row in printed and nats["test"] > 0 for row, nats in entry["with"].items())
     assert entry["network"] == network
+    for row in (entry, *entry["with"].values()):
+        nats, frames = zip(*row["pieces"])
+        assert sum(nats) / sum(frames) == pytest.approx(row["test"], abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,7 @@ PUBLISHED = (
 
 
 def load_rolls(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Training, validation and test pieces of a `.mat` file, each a roll (frames, 88)
-    of zeros and ones.
+    """Training, validation and test pieces of a `.mat` file: rolls (frames, 88) of 0 and 1.
 
     Raises ValueError for a file that cannot be read or holds something else.
     """
@@ -184,7 +183,8 @@ def baseline_rows(data: Dataset) -> dict[str, float]:
 def measure(trained: Checkpoint, data: Dataset) -> dict:
     """Validation and test nats a frame: of the network, then with what validation has added.
 
-    First it reads in several keys at once, then come its memory, and n-grams beside that.
+    First it reads in several keys at once, then come its memory, and n-grams beside that. "pieces"
+    are (nats, frames) of each test piece.
     """
     memory, kept = trained.memory, {}
     if len(trained.keys) > 1:
@@ -203,10 +203,12 @@ def measure(trained: Checkpoint, data: Dataset) -> dict:
     }
 
 
-def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict[str, float]:
+def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict:
     parts = {"valid": data.valid, "test": data.test}
     losses = {part: nll(trained.predictor, parts[part], memory=memory).per_piece for part in parts}
-    return {part: frame_nll(losses[part], data, parts[part]) for part in parts}
+    found = {part: frame_nll(losses[part], data, parts[part]) for part in parts}
+    frames = frame_losses(losses["test"], data.test, frame_ends(data.vocabulary))
+    return found | {"pieces": [[round(nats.sum(), 3), len(nats)] for nats in frames]}
 
 
 def table(name: str, rows: dict[str, float]) -> str:
