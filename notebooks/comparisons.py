@@ -10,6 +10,8 @@ there already is only measured. A line of the result holds one network, or one w
 
 * `valid` and `test`: nats a note of all pieces together, with a 95 % interval over pieces, and
   `valid_nats`, `test_nats` of each piece, so that two networks can be compared piece by piece;
+* `beside`: of the test songs' nats a note, what events pay for metre, bar lines and keys;
+  `off_beat`, `silences`: of 20 pieces that they wrote;
 * of the pieces that it wrote, one number a piece, all with seeds 0 to `PIECES` − 1: see `written`.
 """
 
@@ -38,9 +40,11 @@ from pianolstm.evaluation import (
     fitted_bigram,
     nll,
     note_likelihood,
+    off_beat_share,
     parallels,
     part_lines,
     predictions,
+    silences,
     written_key,
 )
 from pianolstm.generation import generate
@@ -118,6 +122,19 @@ def paid_by(network: Checkpoint, data: Dataset, parts: Sequence[str] = ("valid",
     return fields
 
 
+def beside_notes(network: Checkpoint, data: Dataset) -> float:
+    """What events pay for metre, bar lines and keys, in nats a note of the test songs."""
+    kinds = ("metre", "bar", "major", "minor")
+    tokens = network.vocabulary.tokens
+    paid = sum(
+        loss
+        for piece, losses in zip(data.test, nll(network.model, data.test).per_piece)
+        for token, loss in zip(piece[1:], losses)
+        if tokens[token].partition(":")[0] in kinds
+    )
+    return round(float(paid) / sum(map(len, data.split.test)), 4)
+
+
 def songs_for(network: Checkpoint, ensemble: bool = False) -> Dataset:
     """Our songs in the network's own words."""
     if not ensemble:
@@ -140,7 +157,13 @@ def compare_rhythm(runs: Path) -> Iterator[dict]:
                     losses = bigram.losses(getattr(data, part))
                     line |= of_notes(losses, getattr(data.split, part), data, part)
                 yield line
-            yield described(name, chosen, network) | {"seed": seed} | paid_by(network, data)
+            line = described(name, chosen, network) | {"seed": seed} | paid_by(network, data)
+            if name == "events":
+                drawn = compose(network, range(20))
+                line["beside"] = beside_notes(network, data)
+                line["off_beat"] = each(off_beat_share, drawn)
+                line["silences"] = [len(silences(piece)) for piece in drawn]
+            yield line
     network = load_pretrained("events")
     options = network.command.removeprefix("python -m pianolstm train ")
     yield described("events, tuned", options, network) | paid_by(network, songs_for(network))

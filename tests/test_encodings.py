@@ -233,7 +233,7 @@ def test_rhythm_transposes_hides_and_describes():
     encoding = RhythmEncoding()
     assert encoding.transpose("E4.G4:0.5", 1) == "F4.G#4:0.5"
     assert [encoding.transpose(token, 1) for token in ("rest:1", EOS)] == ["rest:1", EOS]
-    assert encoding.hidden_counts("E4.G4:0.5") == (2, 2)
+    assert encoding.hidden_counts("E4.G4:0.5") == (2, 1)
     assert encoding.hidden_counts("rest:1") == (0, 1) and encoding.hidden_counts(EOS) == (0, 0)
     features = encoding.features(["<unk>", "C4:1", "E4.G4:0.5", "rest:1"])
     assert features.sum(axis=1).tolist() == [0, 2, 3, 1]

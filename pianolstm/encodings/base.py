@@ -99,10 +99,10 @@ class Encoding(ABC):
     def hidden_counts(self, token: str) -> tuple[int, int]:
         """How many notes, and how many durations, are lost where the token becomes `<unk>`.
 
-        Each note of a chord counts with a duration of its own; a rest is a duration alone.
+        The notes of a chord share its duration; a rest is a duration alone.
         """
         pitches, ticks = self.notes_of(token)
-        return len(pitches), max(1, len(pitches)) if ticks else 0
+        return len(pitches), int(ticks > 0)
 
     def to_dict(self) -> dict:
         """Name and settings, for a checkpoint's header."""
