@@ -113,7 +113,7 @@ def arguments(function: Callable, args: dict) -> dict:
     from pianolstm.encodings import ENCODINGS, encoding_named
 
     parameters, known = inspect.signature(function).parameters, set()
-    helpers = [helper for helper in args.pop("helpers", "").split(",") if helper]
+    helpers = args.pop("helpers", "").replace(",", " ").split()
     for pair in args.pop("set", ()):
         name, equals, value = pair.partition("=")
         if not equals:

@@ -111,8 +111,7 @@ class Checkpoint:
         """What measures and writes: the network, or the mean of what it expects in all `keys`."""
         if self.keys == OWN_KEY:
             return self.model
-        tokens = self.vocabulary.tokens
-        table = transposed_ids(self.encoding, self.vocabulary, tokens, self.keys)
+        table = transposed_ids(self.encoding, self.vocabulary, self.vocabulary.tokens, self.keys)
         return InSeveralKeys(self.model, table).eval()
 
     @property

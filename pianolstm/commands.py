@@ -220,7 +220,7 @@ def compose(
     *,
     checkpoint: str = "form",  # the network: a file, or the name of a shipped one
     prompt: str | None = None,  # how it begins: a MIDI file, or notes: 'C3.G3.E4:1 D4:0.5 rest:1'
-    bars: int | None = None,  # of the whole piece; 16 after a prompt, else the network chooses
+    bars: int | None = None,  # of the whole piece; about 16 after a prompt, or as it comes
     length: int | None = None,  # tokens at most; otherwise the piece ends by itself
     temperature: float = 1.0,  # below 1 the music is more cautious, above it more daring
     top_p: float = 0.95,  # 1 allows every chord, less only the likelier ones
@@ -251,7 +251,7 @@ def compose(
         ended = EOS in network.vocabulary and "no end" not in piece.repaired
         how = "ended by itself" if ended else f"cut off after {length:,} tokens"
         if not len(piece):
-            print(f"{piece.name}: the network wrote no note. Try another seed", file=sys.stderr)
+            print(f"{piece.name}: no note was written. Try another seed or length", file=sys.stderr)
             continue
         files = output.write_files(piece, out, format)
         print(f"{files}, {how}; network '{checkpoint}', --seed {number} repeats it")

@@ -173,7 +173,9 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     """The piece that a prompt describes, and notices of what is left out for this encoding."""
     article, words, notices = isinstance(encoding, ArticleEncoding), text.split(), []
     piece, read = music_from(text)
-    piece, of_key = with_likely_key(piece, encoding)
+    of_key = []
+    if isinstance(encoding, EventEncoding):  # it writes keys, or everything in C major or A minor
+        piece, of_key = with_likely_key(piece, encoding.home)
     if read is not None:
         starts = piece.bar_starts()
         first = int(np.searchsorted(starts, piece.notes["onset"][0], side="right"))
@@ -206,14 +208,12 @@ def music_from(text: str) -> tuple[Piece, Quantised | None]:
         raise ValueError(f"{text}: {error}, or give the name of a MIDI file") from error
 
 
-def with_likely_key(piece: Piece, encoding: Encoding) -> tuple[Piece, list[str]]:
+def with_likely_key(piece: Piece, needed: bool = False) -> tuple[Piece, list[str]]:
     """The piece in the likeliest key, where its signature contradicts its notes; and a notice.
 
-    An encoding that writes everything in C major or A minor needs a key, so that a piece without a
-    signature is given one, too. Encodings that do not write keys need none.
+    Where a key is `needed`, a piece without a signature is given one, too.
     """
-    doubtful = contradicts_its_key(piece) if piece.key else getattr(encoding, "home", False)
-    if not doubtful or not isinstance(encoding, EventEncoding):
+    if not (contradicts_its_key(piece) if piece.key else needed):
         return piece, []
     signature = f"the notes contradict the key signature, {spoken_key(piece.key)}"
     found = signature if piece.key else "no key given"

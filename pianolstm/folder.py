@@ -161,6 +161,5 @@ def read_folder(folder: str | Path, recursive: bool = False, audit: bool = False
     """
     folder, report = Path(folder), FolderReport()
     for path in tqdm(find_midi_files(folder, recursive), "reading", unit="file", disable=None):
-        name = printable(path.relative_to(folder).as_posix())
-        report.add(name, read_file(path, audit=audit))
+        report.add(printable(path.relative_to(folder).as_posix()), read_file(path, audit=audit))
     return report

@@ -60,7 +60,7 @@ def check_sampling(
 ) -> None:
     """Raise ValueError, with the way out, for settings that cannot be sampled with."""
     if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it must be above 0 (or use greedy=True)")
+        raise ValueError(f"temperature is {temperature}; it must be above 0, such as 0.1")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}; it must be at least 1")
     if top_p is not None and not 0 < top_p <= 1:

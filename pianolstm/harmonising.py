@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from pianolstm.checkpoint import Checkpoint
-from pianolstm.composing import likeliest_key, music_from
+from pianolstm.composing import likeliest_key, music_from, with_likely_key
 from pianolstm.encodings import BOS, RESOLUTION, PianoRollEncoding
 from pianolstm.encodings.rolls import FRAME_END, PITCHES
 from pianolstm.encodings.spelling import on_grid
@@ -67,9 +67,10 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     for what cannot be read.
     """
     piece, read = music_from(text)
-    notices, every = [], piece.notes
+    piece, notices = with_likely_key(piece)
+    every = piece.notes
     if moved := 0 if read is None else int((read.moved > 1e-9).sum()):
-        notices.append(f"{moved} of {len(piece)} notes were moved to the grid: {read}")
+        notices.append(f"{moved} of {len(read.moved)} notes were moved to the grid: {read}")
     if track is not None and read is None:
         raise ValueError("a track is part of a MIDI file; leave it out for notes")
     if track is not None:
@@ -81,10 +82,8 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     if len(melody) < len(every):
         notices.append(f"the top line is taken, {len(melody)} of {len(every)} notes")
     if move := move_to_sing(melody):
-        way, height = ("up", "low") if move > 0 else ("down", "high")
-        number, unit = (abs(move), "semitone") if move % 12 else (abs(move) // 12, "octave")
-        plural = "s" * (number > 1)
-        notices.append(f"moved {way} by {number} {unit}{plural}, as no voice sings so {height}")
+        height = "low" if move > 0 else "high"
+        notices.append(f"moved by {move:+} semitones, as no voice sings so {height}")
         melody = replace(melody.transpose(move), key=None if move % 12 else melody.key)
     return melody, notices
 
@@ -115,15 +114,15 @@ def known_frames(melody: Piece, network: Checkpoint) -> list[Frame]:
     Raises ValueError as `harmonise` does.
     """
     if not isinstance(network.encoding, PianoRollEncoding) or network.encoding.changes:
-        raise ValueError(f"{network.encoding} cannot be told a melody. Use a network of rolls")
+        raise ValueError(f"{network.encoding} cannot be told a melody. Use the network rolls")
     if not len(melody):
         raise ValueError("there is no note in the melody. Give at least one")
     lowest, highest = int(melody.notes["pitch"].min()), int(melody.notes["pitch"].max())
     if lowest not in SUNG or highest not in SUNG:
         raise ValueError(
             f"the melody goes from {pitch_name(lowest)} to {pitch_name(highest)}; a voice sings "
-            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Give one --track of the file, or a "
-            "part of the melody"
+            f"{pitch_name(SUNG[0])} to {pitch_name(SUNG[-1])}. Give a melody that spans less, such "
+            "as one --track of a file"
         )
     known = network.vocabulary
     heights = np.array([PITCHES.get(t, 0 if t == FRAME_END else np.inf) for t in known.tokens])

@@ -55,8 +55,7 @@ def corrections(piece: Piece) -> list[str]:
     """A notice of what was repaired in a generated piece, if anything was."""
     repaired = {what: number for what, number in piece.repaired.items() if what != "no end"}
     number = sum(repaired.values())
-    errors = "small error was" if number == 1 else "small errors were"
-    return [f"{number} {errors} corrected in it: {listed(repaired)}"] if number else []
+    return [f"errors were corrected in it ({number}): {listed(repaired)}"] if number else []
 
 
 def write_files(

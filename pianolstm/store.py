@@ -161,7 +161,10 @@ def build_store(
         tokens, pieces = _write_files(unfinished, zip(names, results), report)
         if not pieces:
             raise StoreError(f"{folder}: no notes to store. {report}")
-        _write_header(unfinished, config, report, tokens, pieces)
+        try:
+            _write_header(unfinished, config, report, tokens, pieces)
+        except ValueError as error:
+            raise StoreError(f"{folder}: {error}. {report}") from error
         os.replace(unfinished, out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

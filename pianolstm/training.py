@@ -114,19 +114,20 @@ def set_up(
     grammar = encoding.grammar(tokens)
     if config.batch < world():
         raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
-    if config.epochs < 1:
-        raise ValueError(f"--epochs {config.epochs}: give at least 1")
+    for name in ("epochs", "batch", "steps"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name} {getattr(config, name)}: give at least 1")
     if config.noise and network.grammar and grammar is not None:
         raise ValueError(
             f"noise {config.noise}: after a wrong token the grammar of {type(encoding).__name__} "
             "forbids what really follows. Leave noise out, or the grammar"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     model = build_network(network, encoding.features(tokens), grammar).to(pick_device())
     check_interface(model, len(tokens))
     if config.start:
         go_on_from(config.start, model, data)
+    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(model, data.vocabulary, encoding, [], config, command)
     run = Run(checkpoint, make_optimizer(model, config), Objective(model), data, folder, 0.0)
     if (folder / "last.safetensors").exists():

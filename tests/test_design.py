@@ -70,7 +70,7 @@ MEASURED = [  # in this order: a module imports only from those above it
 LINES, FUNCTION_LINES = 300, 45
 LONGER = {"midi": 340}  # lines of a module
 DOCSTRINGS = 0.15  # of all lines of the package
-CODE_LINES_OF_ALL, LINES_OF_ALL = 5210, 8103  # of the package: numbers that may only fall
+CODE_LINES_OF_ALL, LINES_OF_ALL = 5208, 8100  # of the package: numbers that may only fall
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENDMARKER,

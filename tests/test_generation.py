@@ -38,7 +38,7 @@ def test_top_k_and_top_p_keep_the_head():
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
 def test_impossible_temperature(tiny, temperature):
-    with pytest.raises(ValueError, match=r"temperature is .*above 0.*greedy=True"):
+    with pytest.raises(ValueError, match=r"temperature is .*above 0.*such as 0.1"):
         generate(tiny[0], [[1]], 3, temperature=temperature)
 
 

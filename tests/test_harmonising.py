@@ -112,21 +112,21 @@ def test_melodies_are_read_from_midi_and_from_text(tmp_path, scale):
     assert "the top line is taken, 8 of 10 notes" in notices
     low, notices = read_melody(path, track=2)
     assert low.notes["pitch"].tolist() == [60, 55]
-    assert notices[-1] == "moved up by 1 octave, as no voice sings so low"
+    assert notices[-1] == "moved by +12 semitones, as no voice sings so low"
     chords, notices = read_melody("C4.E4.G4:1 D4.F4:1")
     assert chords.notes["pitch"].tolist() == [67, 65]
     assert notices == ["the top line is taken, 2 of 5 notes"]
     high, notices = read_melody("C7:1 D7:0.5")
     assert high.notes["pitch"].tolist() == [84, 86]
-    assert notices == ["moved down by 1 octave, as no voice sings so high"]
+    assert notices == ["moved by -12 semitones, as no voice sings so high"]
 
 
 def test_a_melody_moves_by_octaves_or_else_by_the_fewest_semitones(tmp_path):
     for low, high, moved, notice in (
-        (39, 63, 12, "moved up by 1 octave, as no voice sings so low"),
-        (48, 84, 3, "moved up by 3 semitones, as no voice sings so low"),
-        (52, 88, -1, "moved down by 1 semitone, as no voice sings so high"),
-        (102, 120, -36, "moved down by 3 octaves, as no voice sings so high"),
+        (39, 63, 12, "moved by +12 semitones, as no voice sings so low"),
+        (48, 84, 3, "moved by +3 semitones, as no voice sings so low"),
+        (52, 88, -1, "moved by -1 semitones, as no voice sings so high"),
+        (102, 120, -36, "moved by -36 semitones, as no voice sings so high"),
         (51, 87, 0, None),
         (50, 87, 0, None),  # spans too much
     ):
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, scale, text, track, message):
 def test_what_cannot_be_harmonised_is_refused(text):
     melody, _ = read_melody(text)
     with pytest.raises(
-        ValueError, match=r"no note in the melody|from C2 to C7; .*Give one --track"
+        ValueError, match=r"no note in the melody|from C2 to C7; .*such as one --track"
     ):
         harmonise(melody, NETWORK)
 
@@ -208,3 +208,12 @@ def test_the_shipped_network_ends_a_phrase_on_its_tonic():
     lowest = [min(p for o, n, p in piece.notes[["onset", "duration", "pitch"]].tolist()
                   if o + n == piece.end) for piece in pieces]  # fmt: skip
     assert sum(pitch % 12 == 7 for pitch in lowest) >= 2
+
+
+def test_a_key_signature_that_the_notes_contradict_gives_way(tmp_path):
+    tune = Piece.from_quarters(
+        [(i, 1, p) for i, p in enumerate([63, 65, 67, 68, 70, 72, 74, 75])], key="C major"
+    )
+    melody, notices = read_melody(str(write_midi(tune, tmp_path / "tune.mid")))
+    assert melody.key == "E- major"
+    assert "the notes contradict the key signature, C major, taken to be E-flat major" in notices

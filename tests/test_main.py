@@ -136,7 +136,7 @@ def test_compose_keeps_the_rules_of_four_parts_with_the_ensemble(tmp_path):
 def test_notices_are_a_short_line_and_details_are_given_on_demand(tmp_path, capsys):
     network = load_pretrained("events")
     broken = network.encoding.decode(["<bos>", "bar:1", "at:0", "pitch:60", "pitch:62", "for:1"])
-    assert output.corrections(broken) == ["1 small error was corrected in it: 1 pitch"]
+    assert output.corrections(broken) == ["errors were corrected in it (1): 1 pitch"]
     assert output.corrections(network.encoding.decode(["<bos>", "bar:1", "<eos>"])) == []
     command = ["compose", "--length", "30", "--checkpoint", "article", "--out", str(tmp_path)]
     command += ["--prompt", "C2.D-2.D2.E-2"]
@@ -259,7 +259,7 @@ def test_compose_says_what_it_leaves_out_of_a_prompt(tmp_path, capsys, scale):
 def test_compose_goes_on_where_a_network_writes_nothing(tmp_path, capsys):
     command = ["compose", "--length", "3", "--pieces", "2", "--out", str(tmp_path)]
     assert main(command) == 0
-    assert "the network wrote no note. Try another seed" in capsys.readouterr().err
+    assert "no note was written. Try another seed or length" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -282,6 +282,7 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
         (["--set", "cliff=0"], "no setting 'cliff'. Choose from batch, batch_norm, clip"),
         (["--encoding", "events", "--set", "voicing=true"], "no setting 'voicing'"),
         (["--epochs", "0"], "--epochs 0: give at least 1"),
+        (["--steps", "0"], "--steps 0: give at least 1"),
         (["--last"], "last says which epoch export writes"),
         (["--transpose-until", "60"], "a share is between 0 and 1"),
         (["--set", "memory=long"], "choose past or ngrams, or leave it out"),

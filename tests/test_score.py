@@ -199,6 +199,12 @@ def test_nothing_comes_after_the_last_note():
     assert len(upper[music21.stream.Measure]) == len(upper[music21.tempo.MetronomeMark]) == 1
 
 
+def test_a_ritardando_written_note_by_note_has_one_mark_a_bar():
+    tempi = tuple((240 * i, 90.0 - i) for i in range(12))
+    piece = Piece.from_quarters([(i / 2, 0.5, 60) for i in range(12)], tempi=tempi)
+    assert len(to_stream(piece).parts[0][music21.tempo.MetronomeMark]) == 2
+
+
 def test_two_voices_have_stems_up_and_down_and_one_voice_has_neither():
     two = [(0, 4, 52), (0, 1, 60), (1, 1, 62), (2, 2, 64), (4, 2, 59), (4, 2, 50), (6, 2, 60)]
     piece = Piece.from_quarters([*two, (6, 1, 48), (7, 1, 50), (0, 8, 84, 1)], name="voices")

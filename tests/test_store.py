@@ -329,6 +329,8 @@ def test_a_piece_that_the_encoding_has_no_tokens_for_is_named(midi_file, tmp_pat
 def test_too_few_tunes_leave_no_store(tmp_path, scale):
     for i in range(3):  # one tune in three keys
         write_midi(scale.transpose(i), tmp_path / f"{i}.mid")
-    with pytest.raises(ValueError, match="1 different pieces are too few"):
+    (tmp_path / "none.mid").write_bytes(b"")
+    with pytest.raises(StoreError, match="1 different pieces are too few") as caught:
         build_store(tmp_path, tmp_path / "out")
+    assert "none.mid: the file is empty" in str(caught.value)  # perhaps one of those that lack
     assert not list(tmp_path.glob("out*"))

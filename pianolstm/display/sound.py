@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -66,13 +65,15 @@ def audio(piece: Piece) -> Sound:
     seconds = len(samples) / SAMPLE_RATE
     # A constant bit rate: with a variable one, browsers jump up to a second beside the place.
     mp3 = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.8}
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE, **mp3)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "sound.mp3")  # writing to memory would swallow Ctrl-C
+        soundfile.write(path, samples, SAMPLE_RATE, **mp3)
+        encoded = path.read_bytes()
     text = f"Sound of {piece.name}: {len(heard)} notes, {seconds:.0f} s"
     is_cut = piece.seconds > LONGEST_SOUND
     if is_cut:
         text += f", the beginning of {piece.seconds:,.0f} s"
-    return Sound(buffer.getvalue(), text, seconds, is_cut)
+    return Sound(encoded, text, seconds, is_cut)
 
 
 def render(piece: Piece) -> np.ndarray:
@@ -85,8 +86,7 @@ def render(piece: Piece) -> np.ndarray:
     """
     if not len(piece):
         raise ValueError(f"piece {piece.name!r} holds no notes to play")
-    stereo = _synthesizer().render(to_symusic(piece), True)  # (2, samples)
-    mono = stereo.mean(axis=0)
+    mono = _synthesizer().render(to_symusic(piece), True).mean(axis=0)  # of (2, samples)
     return (0.9 * mono / max(np.abs(mono).max(), 1e-9)).astype(np.float32)
 
 

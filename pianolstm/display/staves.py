@@ -41,8 +41,8 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     names = defaultdict(str, enumerate(piece.track_names))
     staves = [_staff(piece.key, starts, changes, end, part) for part in _parts(notes, names)]
     for tick, bpm in piece.tempi:
-        if tick < piece.end:
-            bar = bisect(starts, round(tick * unit)) - 1
+        bar = bisect(starts, round(tick * unit)) - 1
+        if tick < piece.end and not staves[0][bar][music21.tempo.MetronomeMark]:  # one a bar
             mark = music21.tempo.MetronomeMark(number=round(bpm))
             staves[0][bar].insert(Fraction(round(tick * unit) - starts[bar], UNITS), mark)
     title = music21.metadata.Metadata(title=piece.name.replace("_", " "))

@@ -60,7 +60,7 @@ def load_rolls(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[np.
 
     advice = "Use a file such as JSB_Chorales.mat, see the README"
     try:
-        content = loadmat(path)
+        content = loadmat(str(path))
         parts = tuple([np.asarray(roll) for roll in content[part].ravel()] for part in PARTS)
     except Exception as error:  # a missing or damaged file raises one of many kinds
         found = f"{type(error).__name__}: {error}"

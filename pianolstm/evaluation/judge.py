@@ -43,8 +43,7 @@ def features(piece: Piece) -> np.ndarray:
 
 def _nearest_time(quarters: np.ndarray) -> np.ndarray:
     """Times (notes,) → one-hot rows (notes, 9)."""
-    distances = np.abs(quarters[:, None] - np.array(TIMES))
-    return np.eye(len(TIMES))[distances.argmin(axis=1)]
+    return np.eye(len(TIMES))[np.abs(quarters[:, None] - np.array(TIMES)).argmin(axis=1)]
 
 
 class Judge(nn.Module):
@@ -145,5 +144,4 @@ def accuracy(judge: Judge, human: Sequence[Piece], generated: Sequence[Piece]) -
 
 def _balanced(rows: np.ndarray) -> float:
     """The mean of both kinds' means; rows (share right, kind)."""
-    kinds = [rows[rows[:, 1] == kind, 0].mean() for kind in np.unique(rows[:, 1])]
-    return float(np.mean(kinds))
+    return float(np.mean([rows[rows[:, 1] == kind, 0].mean() for kind in np.unique(rows[:, 1])]))

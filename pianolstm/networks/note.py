@@ -115,8 +115,7 @@ class NoteTransformer(NoteLSTM):
         self.register_buffer("slopes", slopes, persistent=False)
 
     def zero_state(self, batch: int) -> State:
-        device = self.slopes.device
-        return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=device),)]
+        return [(torch.zeros(batch, self.PAST, dtype=torch.long, device=self.slopes.device),)]
 
     def attention_bias(self, nothing: Tensor) -> Tensor:
         """What is added to the attention of each token (row) to each other, (B · heads, T, T).
