@@ -152,7 +152,7 @@ def benchmark(
     entry = bm.measure(trained, data)
     rows = {} if no_baselines else bm.baseline_rows(data)
     rows[checkpoint or f"this {network}, {entry['minutes']:.1f} min"] = entry["test"]
-    rows |= {row: nats["test"] for row, nats in entry["with"].items()}
+    rows |= {f"{row}: {nats['less']} less": nats["test"] for row, nats in entry["with"].items()}
     print(bm.table(rolls.stem, rows))
     return entry
 

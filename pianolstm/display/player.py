@@ -72,8 +72,7 @@ def compare(pieces: Sequence[Piece], titles: Sequence[str]) -> Player:
         bar = piece.seconds / max(1, len(piece.bar_starts()))
         places = cursor_places(piece, shown.quarters)
         rolls.append(PlayableRoll(roll(piece, shown=shown), sound, places, bar))
-    together = rolls[0].picture if len(rolls) == 1 else roll(*pieces, shown=shown)
-    return Player(rolls, together)
+    return Player(rolls, rolls[0].picture if len(rolls) == 1 else roll(*pieces, shown=shown))
 
 
 def cursor_places(piece: Piece, quarters: float) -> list[tuple[float, float]]:

@@ -36,8 +36,7 @@ class Bigram(nn.Module):
 
     def _probability(self, context: np.ndarray, token: np.ndarray) -> np.ndarray:
         """Of each token after its context; both int64 and of one shape."""
-        pair = context * len(self.unigram) + token
-        count = _lookup(self._pairs, self._counts, pair, 0)
+        count = _lookup(self._pairs, self._counts, context * len(self.unigram) + token, 0)
         n, t = self._n[context], self._t[context]
         return (count + t * self.unigram[token]) / (n + t)
 
