@@ -157,8 +157,8 @@ def read_prompt(
         raise ValueError(f"--prompt {text}: there is no note in it. Give at least one")
     tokens = encoding.encode(piece)
     given = sum(token.startswith("bar:") for token in tokens)
-    if given and bars != given and text.lower().endswith(MIDI_SUFFIXES):
-        tokens.append(f"bar:{given + 1}")  # its bars are whole: the network begins a new one
+    if given and bars != given and text.lower().endswith(MIDI_SUFFIXES):  # whole bars: a new one
+        tokens += [f"bar:{given + 1}", *[t for t in tokens if t[:6] in ("major:", "minor:")][:1]]
     if bars is not None and bars < given:
         raise ValueError(f"--bars {bars}: the prompt alone has {given}. Give as many or more")
     if counts:
@@ -179,8 +179,8 @@ def prompt_piece(text: str, encoding: Encoding) -> tuple[Piece, list[str]]:
     if read is not None:
         starts = piece.bar_starts()
         first = int(np.searchsorted(starts, piece.notes["onset"][0], side="right"))
-        last = min(first + FIRST_BARS - 1, len(starts))
-        piece = piece.bars(first, last)
+        piece = piece.bars(first, min(first + FIRST_BARS - 1, len(starts)))
+        last = first + len(piece.bar_starts()) - 1  # with notes
         notices.append(f"bars {first} to {last} of {read}")
     elif article and any(":" in word or word == REST for word in words):
         notices.append("durations and rests left out, which this network has not")

@@ -67,7 +67,7 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     for what cannot be read.
     """
     piece, read = music_from(text)
-    piece, notices = with_likely_key(piece)
+    piece, notices = with_likely_key(piece) if piece.key == "C major" else (piece, [])  # by default
     every = piece.notes
     if moved := 0 if read is None else int((read.moved > 1e-9).sum()):
         notices.append(f"{moved} of {len(read.moved)} notes were moved to the grid: {read}")

@@ -112,11 +112,11 @@ def set_up(
     """A fresh run, or the one that `folder` holds; see `train` for what it raises."""
     tokens, encoding = data.vocabulary.tokens, data.encoding
     grammar = encoding.grammar(tokens)
-    if config.batch < world():
-        raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
     for name in ("epochs", "batch", "steps"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name} {getattr(config, name)}: give at least 1")
+    if config.batch < world():
+        raise ValueError(f"a batch of {config.batch} rows is too small for {world()} processes")
     if config.noise and network.grammar and grammar is not None:
         raise ValueError(
             f"noise {config.noise}: after a wrong token the grammar of {type(encoding).__name__} "
@@ -127,9 +127,9 @@ def set_up(
     check_interface(model, len(tokens))
     if config.start:
         go_on_from(config.start, model, data)
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(model, data.vocabulary, encoding, [], config, command)
     run = Run(checkpoint, make_optimizer(model, config), Objective(model), data, folder, 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
     if (folder / "last.safetensors").exists():
         resume(run)
     if rank():  # its own dropout

@@ -283,6 +283,7 @@ def test_judge_tells_a_bigram_from_bach(songs_folder, tmp_path, capsys):
         (["--encoding", "events", "--set", "voicing=true"], "no setting 'voicing'"),
         (["--epochs", "0"], "--epochs 0: give at least 1"),
         (["--steps", "0"], "--steps 0: give at least 1"),
+        (["--batch", "0"], "--batch 0: give at least 1"),
         (["--last"], "last says which epoch export writes"),
         (["--transpose-until", "60"], "a share is between 0 and 1"),
         (["--set", "memory=long"], "choose past or ngrams, or leave it out"),

@@ -54,7 +54,7 @@ def test_the_first_bars_of_a_file_begin_a_piece_of_some_length(tmp_path):
     found, notices = tokens(str(path), DOWN)
     bars = [token for token in found if token.startswith("bar:")]
     assert bars == [f"bar:{USUAL_BARS - n}" for n in range(3)] and "<eos>" not in found
-    assert found[-1] == bars[-1]  # what follows begins a new bar
+    assert found[-2:] == [bars[-1], "minor:A"]  # what follows begins a new bar
     assert notices[0].startswith("bars 2 to 3 of")
     assert not any(token.startswith("left:") for token in found)  # its end is far
     for asked, counted in ((5, ["bar:5", "bar:4", "bar:3"]), (2, ["bar:2", "bar:1"])):

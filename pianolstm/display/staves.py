@@ -40,9 +40,9 @@ def to_stream(piece: Piece) -> music21.stream.Score:
     changes = {round(tick * unit): f"{beats}/{beat}" for tick, beats, beat in metres}
     names = defaultdict(str, enumerate(piece.track_names))
     staves = [_staff(piece.key, starts, changes, end, part) for part in _parts(notes, names)]
-    for tick, bpm in piece.tempi:
+    for tick, bpm in piece.tempi[::-1]:  # of a bar the last, and the first of all
         bar = bisect(starts, round(tick * unit)) - 1
-        if tick < piece.end and not staves[0][bar][music21.tempo.MetronomeMark]:  # one a bar
+        if tick < piece.end and not (tick and staves[0][bar][music21.tempo.MetronomeMark]):
             mark = music21.tempo.MetronomeMark(number=round(bpm))
             staves[0][bar].insert(Fraction(round(tick * unit) - starts[bar], UNITS), mark)
     title = music21.metadata.Metadata(title=piece.name.replace("_", " "))

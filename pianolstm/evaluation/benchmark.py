@@ -217,11 +217,11 @@ def _nats(trained: Checkpoint, data: Dataset, memory: Memory | None) -> dict:
 
 def table(name: str, rows: dict[str, float]) -> str:
     """Test nats a frame of our rows, below what is published for the set of that name."""
-    lines = [f"{'test nats a frame':64}{'':9}notes of a frame"]
+    lines = [f"{'test nats a frame':66}{'':9}notes of a frame"]
     for row in PUBLISHED:
         for key, nats in row.nats.items():
             if name.lower().replace("_", "-").startswith(key.lower()):
                 drawn = "each by itself" if row.factorises else "together"
-                lines.append(f"{row.name:64}{nats:6.2f}   {drawn}")
-    lines += [f"{label:64}{nats:6.2f}   together" for label, nats in rows.items()]
+                lines.append(f"{row.name:66}{nats:6.2f}   {drawn}")
+    lines += [f"{label:66}{nats:6.2f}   together" for label, nats in rows.items()]
     return "\n".join(lines)

@@ -161,11 +161,11 @@ def note_likelihood(
     """Nats a note, in which models with different tokens can be compared.
 
     losses: nats of every token after `<bos>`, `<eos>` among them, one array a piece (from `nll` or
-    a baseline's `losses`). An unknown token costs its `<unk>` and a uniform guess: ln 128 for the
-    pitch of each note behind it and ln 48 for the duration, which the notes of a chord share; a
-    rest costs ln 48. (These guesses sum to 1.7 over all chords and to 1 over all rests, so an
-    unknown token costs at most ln 2.7 = 1 nat too little.) What an encoding does not write, such
-    as how long a note is held beneath the next chord, costs nothing: say so where you compare.
+    a baseline's `losses`). An unknown token costs its `<unk>` and a uniform guess: ln 128 for each
+    pitch behind it and ln 48 for the one duration, of a rest too. (These sum to 1.7 over all chords
+    of up to four quarters and to 1 over rests, so an unknown token costs at most ln 2.7 = 1 nat too
+    little.) What an encoding does not write, such as how long a note is held under the next chord,
+    costs nothing: say so where you compare.
 
     Raises ValueError for an encoding without `<bos>`, whose first token would cost nothing, and for
     losses that do not fit the pieces.
