@@ -107,4 +107,5 @@ def noisy(ids: torch.Tensor, share: float) -> torch.Tensor:
 
 def carry(state: State, fresh: torch.Tensor) -> State:
     """The state for the next chunk: cut off from the past's gradient, zero for rows that start."""
-    return [tuple(part.detach() * ~fresh[:, None] for part in layer) for layer in state]
+    keep = ~fresh[:, None]
+    return [tuple(part.detach() * keep for part in layer) for layer in state]

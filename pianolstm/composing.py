@@ -165,7 +165,7 @@ def read_prompt(
         bars = bars or max(USUAL_BARS, given)
     filled = fill_unknown(opening(tokens, bars), encoding, known)
     if filled.replaced:
-        notices.append(f"unknown tokens were replaced ({len(filled.replaced)}): {filled}")
+        notices.append(f"tokens were replaced, {filled}")
     return known.encode(filled.tokens, strict=True), notices
 
 

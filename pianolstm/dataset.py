@@ -100,10 +100,8 @@ class Dataset:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Dataset({len(self.parts):,} pieces, {len(self.ids):,} tokens, "
-            f"vocabulary of {len(self.vocabulary):,})"
-        )
+        sizes = f"{len(self.parts):,} pieces, {len(self.ids):,} tokens"
+        return f"Dataset({sizes}, vocabulary of {len(self.vocabulary):,})"
 
     def _numbers(self, part: str) -> list[np.ndarray]:
         """The pieces of a part as `ids` holds them, (T,) each."""

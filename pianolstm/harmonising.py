@@ -63,11 +63,11 @@ def read_melody(text: str, track: int | None = None) -> tuple[Piece, list[str]]:
     """A melody on the grid, and notices of what was changed to make it one.
 
     The text is what `music_from` reads; the top line is taken, of a MIDI file that of a `track`
-    (counted from 1) if one is given. A melody that no voice can sing is moved. Raises ValueError
-    for what cannot be read.
+    (counted from 1) if given. C major, which programs write unasked, gives way to notes that
+    contradict it; what no voice can sing is moved. Raises ValueError for what cannot be read.
     """
     piece, read = music_from(text)
-    piece, notices = with_likely_key(piece) if piece.key == "C major" else (piece, [])  # by default
+    piece, notices = with_likely_key(piece) if piece.key == "C major" else (piece, [])
     every = piece.notes
     if moved := 0 if read is None else int((read.moved > 1e-9).sum()):
         notices.append(f"{moved} of {len(read.moved)} notes were moved to the grid: {read}")

@@ -78,7 +78,5 @@ def write_files(
         engraved.save(f"{path}-score.png")
     endings = [".mid", ".mp3", ".png", *(FORMATS[name] for name in FORMATS if name in formats)]
     heard = f" (the MP3 holds its first {sound.seconds:.0f} s)" if sound.is_cut else ""
-    return (
-        f"{path}{', '.join(endings)}: {len(piece)} notes, {len(piece.bar_starts())} bars, "
-        f"{piece.seconds:.0f} s{heard}"
-    )
+    sizes = f"{len(piece)} notes, {len(piece.bar_starts())} bars, {piece.seconds:.0f} s"
+    return f"{path}{', '.join(endings)}: {sizes}{heard}"

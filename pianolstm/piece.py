@@ -208,7 +208,8 @@ class Piece:
                 f"piece {self.name!r} has bars 1 to {len(starts) - 1}, not {first}-{last}"
             )
         begin, stop = starts[first - 1], starts[min(last, len(starts) - 1)]
-        notes = self.notes[(self.notes["onset"] >= begin) & (self.notes["onset"] < stop)].copy()
+        inside = (self.notes["onset"] >= begin) & (self.notes["onset"] < stop)
+        notes = self.notes[inside].copy()
         notes["duration"] = np.minimum(notes["duration"], stop - notes["onset"])
         notes["onset"] -= begin
         return replace(

@@ -142,9 +142,9 @@ def test_notices_are_a_short_line_and_details_are_given_on_demand(tmp_path, caps
     command += ["--prompt", "C2.D-2.D2.E-2"]
     assert main(command) == 0
     short = capsys.readouterr().err
-    assert short == "prompt: unknown tokens were replaced (1)\n"
+    assert short == "prompt: tokens were replaced, 1 unknown\n"
     assert main([*command, "--verbose"]) == 0
-    assert "replaced (1): 1 unknown: 0.1.2.3 → " in capsys.readouterr().err
+    assert "replaced, 1 unknown: 0.1.2.3 → " in capsys.readouterr().err
 
 
 def test_a_folder_of_five_pieces_from_reading_to_composing(tmp_path, song_pieces, capsys):
@@ -183,7 +183,7 @@ def test_a_prompt_of_which_all_is_unknown_still_gives_music_and_a_notice(tmp_pat
     for network in ("article", "note", "rhythm"):
         command = ["compose", "--length", "8", "--out", str(tmp_path), "--name", network]
         assert main([*command, "--checkpoint", network, "--prompt", path]) == 0
-        assert "prompt: unknown tokens were replaced (4)" in capsys.readouterr().err
+        assert "prompt: tokens were replaced, 4 unknown" in capsys.readouterr().err
         assert len(read_midi(tmp_path / f"{network}.mid")) >= 8
     assert main(["compose", "--length", "8", "--out", str(tmp_path), "--prompt", path]) == 0
     assert "unknown" not in capsys.readouterr().err  # events know every note

@@ -71,8 +71,7 @@ def audio(piece: Piece) -> Sound:
         encoded = path.read_bytes()
     text = f"Sound of {piece.name}: {len(heard)} notes, {seconds:.0f} s"
     is_cut = piece.seconds > LONGEST_SOUND
-    if is_cut:
-        text += f", the beginning of {piece.seconds:,.0f} s"
+    text += f", the beginning of {piece.seconds:,.0f} s" * is_cut
     return Sound(encoded, text, seconds, is_cut)
 
 

@@ -120,7 +120,8 @@ def frame_losses(
 
 def frame_nll(losses: Sequence[np.ndarray], data: Dataset, pieces: Sequence[np.ndarray]) -> float:
     """Nats a frame, every frame counted, pooled over pieces."""
-    return float(np.concatenate(frame_losses(losses, pieces, frame_ends(data.vocabulary))).mean())
+    frames = frame_losses(losses, pieces, frame_ends(data.vocabulary))
+    return float(np.concatenate(frames).mean())
 
 
 # ---- baselines

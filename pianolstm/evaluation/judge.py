@@ -144,4 +144,5 @@ def accuracy(judge: Judge, human: Sequence[Piece], generated: Sequence[Piece]) -
 
 def _balanced(rows: np.ndarray) -> float:
     """The mean of both kinds' means; rows (share right, kind)."""
-    return float(np.mean([rows[rows[:, 1] == kind, 0].mean() for kind in np.unique(rows[:, 1])]))
+    kinds = [rows[rows[:, 1] == kind, 0].mean() for kind in np.unique(rows[:, 1])]
+    return float(np.mean(kinds))

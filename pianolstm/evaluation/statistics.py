@@ -141,7 +141,8 @@ def ends_on_tonic_triad(piece: Piece, key: KeyFinder = key_of) -> float:
     tonic, _ = key(piece)
     if not len(piece) or tonic < 0:
         return np.nan
-    return float(set((sounding(piece, piece.notes["onset"].max()) - tonic) % 12) in TRIADS)
+    chord = sounding(piece, piece.notes["onset"].max())
+    return float(set((chord - tonic) % 12) in TRIADS)
 
 
 def ends_with_cadence(piece: Piece, key: KeyFinder = key_of) -> float:
